@@ -1,0 +1,1 @@
+"""What a user declares, read from files: scenarios, Kubernetes objects, price profiles."""

@@ -1,0 +1,320 @@
+"""Prices: what the rules that `nodeportsim.kubeproxy` counts cost, with errors and sources.
+
+A profile is a folder of ``models/``: ``profile.yaml`` and the measurements behind it. The measured figure is
+the CPU time of connect() over veth, where the client's stack, the node and the pod's stack run in one go on
+one core. It is split so: the node pays the forwarding of a ruleless node (measured as what a second node
+adds) plus whatever conntrack and the rules add to the path without them (measured); the rest belongs to
+the two end hosts, half each (assumed). NIC, interrupts, wake-ups and wire are not in it.
+
+A walk costs base + sum over rule classes of count x price. The price of the two long classes moves from hot
+to cold by a logistic in the logarithm of the bytes walked, for a chain that does not fit the core's cache
+loses all of it at every walk. ``cache="hot"`` and ``"cold"`` are the ends of an uncertainty band,
+``"measured"`` is what a node that does nothing but connections showed.
+"""
+
+from __future__ import annotations
+
+import math
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import nodeportsim
+from nodeportsim.errors import InputError
+from nodeportsim.kubeproxy.rules import structure, walk
+from nodeportsim.kubeproxy.sync import SyncCost
+
+if TYPE_CHECKING:
+    from nodeportsim.kubeproxy.sync import SyncKind
+    from nodeportsim.kubeproxy.walk import Mode, Packet, ServicePort, Shape, Walk
+
+Cache = Literal["hot", "cold", "measured"]
+ModeKey = Literal["iptables-legacy", "iptables-nft", "nftables", "ipvs"]
+PACKETS_PER_REQUEST = 2
+"""A small request and its answer on an open connection: one segment each, acknowledgements ride along."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Parameter(_Part):
+    """One number: value and standard error in the unit of its name, where it comes from, how sure."""
+
+    value: float
+    error: float | None
+    identified: bool
+    source: str
+    note: str = ""
+
+
+_NONE = Parameter(value=0.0, error=0.0, identified=True, source="no such rules in this mode")
+
+
+class SyncPrice(_Part):
+    """Coefficients of `nodeportsim.kubeproxy.sync.SyncCost`."""
+
+    constant_s: Parameter
+    per_service_port_s: Parameter = _NONE
+    per_endpoint_s: Parameter = _NONE
+    per_rule_squared_s: Parameter = _NONE
+
+    @property
+    def cost(self) -> SyncCost:
+        """The values alone."""
+        return SyncCost(**{name: getattr(self, name).value for name in type(self).model_fields})
+
+
+class Host(_Part):
+    """The path without rules, and what a node, masquerading or an overlay adds to it."""
+
+    connect_ns: Parameter
+    request_ns: Parameter
+    forward_connect_ns: Parameter
+    forward_request_ns: Parameter
+    masquerade_connect_ns: Parameter
+    overlay_connect_ns: Parameter
+    overlay_request_ns: Parameter
+    pod_share_ratio: Parameter
+
+
+class ModePrices(_Part):
+    """Prices of one proxy mode and backend. ``connect`` and ``request`` are of the whole path."""
+
+    connect_nodeport_ns: Parameter
+    connect_clusterip_ns: Parameter
+    connect_podip_ns: Parameter
+    request_nodeport_ns: Parameter
+    request_clusterip_ns: Parameter
+    request_podip_ns: Parameter
+    base_statistic_rules: Parameter = _NONE
+    address_mismatch_hot_ns: Parameter = _NONE
+    address_mismatch_cold_ns: Parameter = _NONE
+    node_port_match_hot_ns: Parameter = _NONE
+    node_port_match_cold_ns: Parameter = _NONE
+    address_mismatch_bytes: Parameter = _NONE
+    node_port_match_bytes: Parameter = _NONE
+    cache_capacity_bytes: Parameter = _NONE
+    cache_transition_width: Parameter = _NONE
+    cold_base_ratio: Parameter
+    statistic_ns: Parameter = _NONE
+    recent_ns: Parameter = _NONE
+    set_lookup_ns: Parameter = _NONE
+    sync_partial: SyncPrice
+    sync_full: SyncPrice
+    sync_restart: SyncPrice
+
+    def base_ns(self, what: Literal["connect", "request"], packet: Packet) -> float:
+        """Whole path of a packet kind without the long chains.
+
+        A connection to the node itself (``node``) is priced as one to a pod's address: it was not measured.
+        """
+        target = "podip" if packet == "node" else packet
+        parameter: Parameter = getattr(self, f"{what}_{target}_ns")
+        return parameter.value
+
+    def coldness(self, passed: Walk, cache: Cache) -> float:
+        """Where between hot (0) and cold (1) the rules of a walk are."""
+        if cache != "measured" or not self.cache_capacity_bytes.value:
+            return float(cache == "cold")
+        touched = passed.count("address_mismatch") * self.address_mismatch_bytes.value
+        touched += passed.count("node_port_match") * self.node_port_match_bytes.value
+        if not touched:
+            return 0.0
+        steps = math.log(touched / self.cache_capacity_bytes.value) / self.cache_transition_width.value
+        return 0.5 + 0.5 * math.tanh(steps / 2)
+
+    def rules_ns(self, passed: Walk, cache: Cache) -> float:
+        """Price of what a walk tests beyond the fixed rules, which are in the base."""
+        cold = self.coldness(passed, cache)
+        address, port = (
+            hot.value + cold * (full.value - hot.value)
+            for hot, full in (
+                (self.address_mismatch_hot_ns, self.address_mismatch_cold_ns),
+                (self.node_port_match_hot_ns, self.node_port_match_cold_ns),
+            )
+        )
+        return (
+            passed.count("address_mismatch") * address
+            + passed.count("node_port_match") * port
+            + passed.count("statistic") * self.statistic_ns.value
+            + passed.count("recent") * self.recent_ns.value
+            + passed.count("set_lookup") * self.set_lookup_ns.value
+        )
+
+
+class Profile(_Part):
+    """All prices of one kernel and machine. Times of its methods are seconds of CPU."""
+
+    name: str
+    description: str
+    environment: dict[str, str]
+    host: Host
+    modes: dict[ModeKey, ModePrices]
+
+    def path_s(self, key: ModeKey, packet: Packet, passed: Walk, *, cache: Cache = "measured") -> float:
+        """Price the first packets of a connection over client, one node and pod together, as measured."""
+        prices = self.modes[key]
+        base_ns = prices.base_ns("connect", packet)
+        if packet in ("nodeport", "clusterip"):
+            base_ns -= prices.base_statistic_rules.value * prices.statistic_ns.value
+        if packet == "nodeport" and not passed.masquerade:
+            base_ns -= self.host.masquerade_connect_ns.value
+        if cache == "cold":
+            base_ns *= prices.cold_base_ratio.value
+        return (base_ns + prices.rules_ns(passed, cache)) * 1e-9
+
+    def walk_s(self, key: ModeKey, packet: Packet, passed: Walk, *, cache: Cache = "measured") -> float:
+        """Price a new connection at one node it crosses: forwarding, conntrack and rules, no end host."""
+        hosts_s = (self.host.connect_ns.value - self.host.forward_connect_ns.value) * 1e-9
+        if cache == "cold":
+            hosts_s *= self.modes[key].cold_base_ratio.value
+        return self.path_s(key, packet, passed, cache=cache) - hosts_s
+
+    def walk_price(
+        self,
+        key: ModeKey,
+        shape: Shape,
+        port: ServicePort,
+        packet: Packet,
+        *,
+        position: float | None = None,
+        sticky: bool = False,
+        cache: Cache = "measured",
+    ) -> tuple[float, float]:
+        """Price a new connection at one node as a + b * k in the rank k = 1, 2 ... of the chosen endpoint.
+
+        Returns
+        -------
+        (float, float)
+            a and b (s). Arguments: see `nodeportsim.kubeproxy.rules.walk` and `walk_s`.
+        """
+        at = [
+            self.walk_s(
+                key,
+                packet,
+                walk(mode_of(key), shape, port, packet, position=position, endpoint=rank, sticky=sticky),
+                cache=cache,
+            )
+            for rank in ((1, 2) if _endpoints(port, packet) > 1 else (1,))
+        ]
+        per_endpoint_s = at[-1] - at[0]
+        return at[0] - per_endpoint_s, per_endpoint_s
+
+    def request_s(self, key: ModeKey, packet: Packet) -> float:
+        """Price a request and its answer on an open connection at one node it crosses."""
+        added_ns = self.modes[key].base_ns("request", packet) - self.host.request_ns.value
+        return (self.host.forward_request_ns.value + added_ns) * 1e-9
+
+    def packet_s(self, key: ModeKey, packet: Packet) -> float:
+        """Price one packet of an established connection at one node it crosses."""
+        return self.request_s(key, packet) / PACKETS_PER_REQUEST
+
+    @property
+    def pod_connect_s(self) -> float:
+        """Kernel CPU that accepting a connection costs on the pod's node."""
+        hosts_ns = self.host.connect_ns.value - self.host.forward_connect_ns.value
+        return hosts_ns * self.host.pod_share_ratio.value * 1e-9
+
+    @property
+    def pod_request_s(self) -> float:
+        """Kernel CPU that a request and its answer cost on the pod's node."""
+        hosts_ns = self.host.request_ns.value - self.host.forward_request_ns.value
+        return hosts_ns * self.host.pod_share_ratio.value * 1e-9
+
+    @property
+    def overlay_connect_s(self) -> float:
+        """What vxlan adds to a new connection at each of its two nodes: half of both (assumed)."""
+        return self.host.overlay_connect_ns.value / 2 * 1e-9
+
+    @property
+    def overlay_request_s(self) -> float:
+        """What vxlan adds to a request at each of its two nodes: half of both (assumed)."""
+        return self.host.overlay_request_ns.value / 2 * 1e-9
+
+    def sync_s(self, key: ModeKey, shape: Shape, kind: SyncKind) -> float:
+        """Duration of a sync of kube-proxy's rules for this cluster."""
+        price: SyncPrice = getattr(self.modes[key], f"sync_{kind}")
+        rules = structure(mode_of(key), shape).rule_count("nat/")
+        return price.cost.duration_s(
+            service_ports=sum(n for n, _ in shape.ports), endpoints=shape.endpoints, rules=rules
+        )
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Every number by its dotted name, for reports."""
+        return dict(_parameters("host", self.host)) | {
+            name: parameter
+            for key, prices in self.modes.items()
+            for name, parameter in _parameters(f"modes.{key}", prices)
+        }
+
+
+def _parameters(prefix: str, part: BaseModel) -> list[tuple[str, Parameter]]:
+    found: list[tuple[str, Parameter]] = []
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, Parameter):
+            found += [] if value is _NONE else [(f"{prefix}.{name}", value)]
+        else:
+            found += _parameters(f"{prefix}.{name}", value)
+    return found
+
+
+def _endpoints(port: ServicePort, packet: Packet) -> int:
+    return {"nodeport": port.external_endpoints, "clusterip": port.internal_endpoints}.get(packet, 0)
+
+
+def mode_key(mode: Mode, backend: Literal["nft", "legacy"]) -> ModeKey:
+    """Return the name of a proxy's prices: mode iptables has two backends."""
+    if mode != "iptables":
+        return mode
+    return "iptables-nft" if backend == "nft" else "iptables-legacy"
+
+
+def mode_of(key: ModeKey) -> Mode:
+    """Return the mode whose rules these prices are for."""
+    if key in ("nftables", "ipvs"):
+        return key
+    return "iptables"
+
+
+def data_folder(kind: Literal["models", "experiments"]) -> Path:
+    """Return the folder of data the package carries: in an installed wheel, or at the root of a checkout."""
+    package = Path(nodeportsim.__file__).parent
+    installed = package / "_data" / kind
+    return installed if installed.is_dir() else package.parents[1] / kind
+
+
+def profiles() -> list[str]:
+    """Return the names of the profiles the package carries."""
+    return sorted(path.parent.name for path in data_folder("models").glob("*/profile.yaml"))
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """Load a profile by name, or from its folder or file.
+
+    Raises
+    ------
+    InputError
+        No such profile, or it does not hold what a profile must.
+    """
+    path = Path(name_or_path)
+    if isinstance(name_or_path, str) and path.name == name_or_path and not path.exists():
+        path = data_folder("models") / name_or_path
+    path = path / "profile.yaml" if path.suffix != ".yaml" else path
+    if not path.is_file():
+        close = get_close_matches(str(name_or_path), profiles(), n=1) or profiles()
+        raise InputError(
+            "must be a profile", field="profile", got=str(name_or_path), hint=f"there are: {', '.join(close)}"
+        )
+    try:
+        return Profile.model_validate(yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} must be YAML", hint=str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(first["msg"].lower(), field=field, got=first["input"], hint=str(path)) from error

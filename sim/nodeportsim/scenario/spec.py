@@ -1,0 +1,398 @@
+"""What a user declares: frozen, keyword-only, validated on construction, without state.
+
+Python names carry their unit last (``connect_s``); the YAML names are Kubernetes style without it
+(``connect: 5s``), because there the quantity carries it. A bare number is refused in a file where a
+unit is needed and accepted in Python, where the name says the unit.
+
+Defaults that are facts of Kubernetes or Linux name their source; the others are assumptions a user
+is expected to set, and the report lists them as such.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from nodeportsim.scenario.quantities import (
+    Count,
+    Duration,
+    FieldError,
+    Limit,
+    Many,
+    Name,
+    Positive,
+    Rate,
+    Ratio,
+    Version,
+    check_known,
+)
+
+
+def _name(python: str) -> str:
+    """YAML name of a field: camelCase, without the unit."""
+    for unit in ("_s", "_rps", "_ratio", "_bytes"):
+        python = python.removesuffix(unit)
+    return to_camel(python)
+
+
+class Spec(BaseModel):
+    """Base of every declaration."""
+
+    model_config = ConfigDict(
+        alias_generator=_name, extra="forbid", frozen=True, populate_by_name=True, strict=True
+    )
+
+
+Mode = Literal["iptables", "ipvs", "nftables"]
+WIDEST = 14.9  # A log-normal's p99 is at most exp(z99**2 / 2) = 14.97 times its mean.
+
+
+class Law(Spec):
+    """A distribution of times. ``dist`` decides which of the other fields count."""
+
+    dist: Literal["constant", "exponential", "lognormal", "uniform"] = "exponential"
+    mean_s: Duration = 0.005
+    p99_s: Duration | None = Field(None, gt=0, description="lognormal only: fixes the spread")
+
+    @model_validator(mode="after")
+    def _spread(self) -> Self:
+        if (self.p99_s is not None) != (self.dist == "lognormal"):
+            raise FieldError("belongs to dist: lognormal, and lognormal needs it", "p99", got=self.p99_s)
+        if self.p99_s is not None and not 1.0 < self.p99_s / max(self.mean_s, 1e-300) < WIDEST:
+            raise FieldError(f"must be above the mean and below {WIDEST} times it", "p99", got=self.p99_s)
+        return self
+
+
+class Proxy(Spec):
+    """kube-proxy. Defaults: k8s:pkg/proxy/apis/config/v1alpha1/defaults.go (1.36.2)."""
+
+    mode: Mode = "iptables"
+    backend: Literal["nft", "legacy"] = "nft"
+    scheduler: Literal["rr", "wrr", "lc", "wlc", "sh"] = "rr"
+    localhost_node_ports: bool = True
+    min_sync_period_s: Duration = 1.0
+
+
+class Background(Spec):
+    """The Services that are in the rules but not under study."""
+
+    services: Count = 0
+    endpoints_per_service: Count = 3
+    node_ports: Count = 0
+    ports: Count | None = Field(None, description="service ports with endpoints; default: one a Service")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.node_ports > (self.services if self.ports is None else self.ports):
+            rule = "must be at most services (or ports): each counts one NodePort of a Service"
+            raise FieldError(rule, "nodePorts", got=self.node_ports)
+        return self
+
+
+class Network(Spec):
+    """One-way delays of the paths. They are assumptions: set yours."""
+
+    topology: Literal["flat", "zones"] = "flat"
+    client_node_s: Duration = 0.00025
+    node_node_s: Duration = 0.0001
+    zone_zone_s: Duration = Field(0.0005, description="added where zones are crossed")
+    wake_up_s: Duration = Field(0.00004, description="scheduling delay of a host per round trip half")
+    jitter_s: Duration = Field(0.0, description="mean of an exponential extra delay per path")
+    loss_ratio: Ratio = Field(0.0, lt=1)
+    overlay: Literal["none", "vxlan"] = "none"
+    client_hop: Literal["silent", "no-route"] = "silent"
+    node_hop: Literal["silent", "no-route"] = "silent"
+
+
+class ControlPlane(Spec):
+    """Clocks of failure detection (DESIGN 4.8). Sources: docs/models/control-plane.md."""
+
+    lease_renew_interval_s: Duration = Field(10.0, gt=0)
+    node_monitor_period_s: Duration = Field(5.0, gt=0)
+    node_monitor_grace_period_s: Duration | None = Field(
+        None, gt=0, description="default: 50s, 40s before 1.32"
+    )
+    pod_status_rate_rps: Rate = 20.0
+    slice_min_delay_s: Duration = 1.0
+    watch_latency_s: Duration = 0.01
+    toleration_s: Duration = 300.0
+    kubelet_relist_s: Duration = Field(1.0, gt=0)
+
+
+class Conntrack(Spec):
+    """nf_conntrack of every node. Default maximum: k8s:pkg/proxy/conntrack/sysctls.go getConntrackMax."""
+
+    max: Positive | None = None
+    time_wait_s: Duration = Field(120.0, le=250)
+
+
+class Cluster(Spec):
+    """Nodes, their kube-proxy, and what lies between them."""
+
+    nodes: Annotated[int, Field(ge=1, le=5000)] = 3
+    node_names: Many[Name] = ()
+    node_zones: Many[Name] = ()
+    zones: Annotated[int, Field(ge=1, le=100)] = 1
+    cores: Annotated[int, Field(ge=1, le=256)] = 4
+    kubernetes_version: Version = "1.36"
+    profile: str = "kernel-6.18"
+    objects: str | None = Field(None, description="file of `kubectl get ... -o json`; reading replaces it")
+    proxy: Proxy = Proxy()
+    background: Background = Background()
+    network: Network = Network()
+    control_plane: ControlPlane = ControlPlane()
+    conntrack: Conntrack = Conntrack()
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for field, given in (("nodeNames", self.node_names), ("nodeZones", self.node_zones)):
+            if given and len(given) != self.nodes:
+                raise FieldError(
+                    f"must hold one entry for each of the {self.nodes} nodes", field, got=len(given)
+                )
+        if len(set(self.node_names)) != len(self.node_names):
+            raise FieldError("must be distinct", "nodeNames")
+        if self.objects is not None:
+            raise FieldError("names a file: only reading a file replaces it by what it holds", "objects")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Node names, made up as node-1, node-2 ... where none were given."""
+        return self.node_names or tuple(f"node-{n + 1}" for n in range(self.nodes))
+
+    @property
+    def zone_names(self) -> tuple[str, ...]:
+        """Zone of every node: as given, else round robin over zone-1, zone-2 ..."""
+        return self.node_zones or tuple(f"zone-{n % self.zones + 1}" for n in range(self.nodes))
+
+
+class Service(Spec):
+    """The Service under study, with the API's own field names."""
+
+    name: Name = "web"
+    namespace: Name = "default"
+    type: Literal["NodePort", "LoadBalancer", "ClusterIP"] = "NodePort"
+    node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    ports: Positive = 1
+    replicas: Annotated[int, Field(ge=0, le=150_000)] = 3
+    external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    session_affinity: Literal["None", "ClientIP"] = "None"
+    affinity_timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = 10800
+    health_check_node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+
+
+class Placement(Spec):
+    """Where one pod stands; ``node`` is None for an endpoint outside the cluster."""
+
+    name: Name
+    node: Name | None = None
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+
+
+class Probe(Spec):
+    """A readiness probe (Kubernetes defaults: period 10 s, time-out 1 s, thresholds 3 and 1)."""
+
+    period_s: Duration = Field(10.0, gt=0)
+    timeout_s: Duration = Field(1.0, gt=0)
+    failure_threshold: Positive = 3
+    success_threshold: Positive = 1
+
+
+class Pods(Spec):
+    """What stands behind the Service."""
+
+    workers: Annotated[int, Field(ge=1, le=10_000)] = 8
+    service_time: Law = Law()
+    backlog: Count = 511
+    overload: Literal["queue", "reject"] = "queue"
+    queue_limit: Count = Field(1000, description="overload: reject answers 503 beyond this many waiting")
+    startup_s: Duration = 2.0
+    readiness_probe: Probe = Probe()
+    termination_grace_period_seconds: Count = 30
+    pre_stop_s: Duration = 0.0
+    placement: Many[Placement] = ()
+
+
+class Entry(Spec):
+    """How a client finds its entry node."""
+
+    policy: Literal[
+        "dns-round-robin", "first", "pinned", "random", "list", "balancer", "virtual-ip", "own-node"
+    ] = "dns-round-robin"
+    ttl_s: Duration = Field(0.0, description="how long a DNS answer is kept")
+
+
+class Connections(Spec):
+    """Connection reuse. ``reuse: none`` opens a new connection for every request."""
+
+    reuse: Literal["none", "lifo", "fifo", "random"] = "none"
+    size: Annotated[int, Field(ge=1, le=100_000)] = 1
+    streams: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_requests: Count = Field(0, description="0: no limit")
+    max_age_s: Duration = Field(0.0, description="0: no limit")
+    idle_timeout_s: Duration = Field(90.0, description="0: no limit")
+
+
+class Timeouts(Spec):
+    """Limits the client sets. 0 means none; the kernel's own limits stay."""
+
+    connect_s: Duration = 5.0
+    request_s: Duration = 10.0
+    total_s: Duration = 0.0
+    pool_s: Duration = Field(0.0, description="wait for a free connection; 0: no limit")
+
+
+class Backoff(Spec):
+    """Wait before attempt k+1: initial * factor**(k-1), at most max, spread by jitter."""
+
+    initial_s: Duration = 0.1
+    factor: Annotated[float, Field(ge=1, le=100, strict=False)] = 2.0
+    max_s: Duration = 10.0
+    jitter: Literal["none", "equal", "full"] = "equal"
+
+
+class Retry(Spec):
+    """One attempt means no retry."""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 1
+    node: Literal["next", "same"] = "next"
+    backoff: Backoff = Backoff()
+
+
+class Clients(Spec):
+    """A group of clients alike. Each has its own address, DNS cache and connection pool."""
+
+    name: Name = "clients"
+    count: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    loop: Literal["open", "closed"] = "open"
+    rate_rps: Rate = Field(200.0, description="of the whole group; open loop")
+    arrivals: Literal["poisson", "fixed", "bursty", "trace"] = "poisson"
+    burst: Positive = Field(10, description="bursty: requests that arrive together")
+    trace_s: Many[Duration] = Field((), description="trace: the instants of all requests")
+    think_time: Law = Law(dist="exponential", mean_s=1.0)
+    entry: Entry = Entry()
+    connections: Connections = Connections()
+    timeouts: Timeouts = Timeouts()
+    retry: Retry = Retry()
+    syn_schedule: Literal["linear", "doubling"] = Field(
+        "linear", description="linear: kernels from 6.5; doubling: older ones"
+    )
+    zone: str | None = None
+
+    @model_validator(mode="after")
+    def _arrivals(self) -> Self:
+        if (self.arrivals == "trace") != bool(self.trace_s):
+            raise FieldError("belongs to arrivals: trace, and that needs it", "trace")
+        if list(self.trace_s) != sorted(self.trace_s):
+            raise FieldError("must be in order of time", "trace")
+        return self
+
+
+class Check(Spec):
+    """A balancer's health check."""
+
+    kind: Literal["node-port", "healthz", "health-check-node-port"] = "node-port"
+    interval_s: Duration = Field(10.0, gt=0)
+    timeout_s: Duration = Field(5.0, gt=0)
+    rise: Positive = 2
+    fall: Positive = 3
+
+
+class Balancer(Spec):
+    """An external load balancer (or the owner of a virtual IP) in front of the nodes."""
+
+    policy: Literal["round-robin", "least-connections"] = "round-robin"
+    check: Check = Check()
+    latency_s: Duration = 0.0001
+    failover_s: Duration = Field(10.0, description="virtual IP: silence to takeover")
+
+
+Fault = Literal[
+    "power-off", "cut", "cut-control-plane", "cut-nodes", "shutdown", "proxy-stop", "pod-crash", "pod-hang"
+]
+
+
+class Event(Spec):
+    """A fault, and how long it lasts (None: to the end). ``node`` or ``pod`` by name."""
+
+    at_s: Duration
+    fault: Fault
+    node: str | None = None
+    pod: str | None = None
+    for_s: Duration | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _target(self) -> Self:
+        kind, other = ("pod", "node") if self.fault.startswith("pod-") else ("node", "pod")
+        if getattr(self, kind) is None or getattr(self, other) is not None:
+            raise FieldError(f"happens to a {kind}: give {kind}, and no {other}", "fault", got=self.fault)
+        return self
+
+
+class Run(Spec):
+    """How long, how often, from which seed."""
+
+    duration_s: Duration = Field(60.0, gt=0, le=1e9)
+    replications: Annotated[int, Field(ge=1, le=100_000)] = 20
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    warmup_s: Duration | None = Field(None, description="default: MSER-5 without events, none with")
+    drain_s: Duration | None = Field(None, description="default: the longest deadline")
+
+
+class Scenario(Spec):
+    """One question: a cluster, a Service, its clients, what happens to them."""
+
+    api_version: Literal["nodeportsim/v1"] = "nodeportsim/v1"
+    kind: Literal["Scenario"] = "Scenario"
+    name: Name = "scenario"
+    cluster: Cluster = Cluster()
+    service: Service = Service()
+    pods: Pods = Pods()
+    clients: Many[Clients] = (Clients(),)
+    balancer: Balancer | None = None
+    events: Many[Event] = ()
+    run: Run = Run()
+    thresholds: dict[str, Limit] = Field(default_factory=dict)
+    assumptions: Many[str] = Field((), description="what reading took for granted")
+
+    @field_validator("clients", mode="before")
+    @classmethod
+    def _one_group(cls, value: Any) -> Any:
+        """Let a single group stand without a list."""
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if not self.clients:
+            raise FieldError("must hold at least one group", "clients", got="[]")
+        given = len(self.pods.placement)
+        if given and given != self.service.replicas:
+            rule = f"must place each of the {self.service.replicas} replicas, or none"
+            raise FieldError(rule, "pods", "placement", got=given)
+        placed, happening = tuple(enumerate(self.pods.placement)), tuple(enumerate(self.events))
+        check_known(
+            "node", self.cluster.names, {("pods", "placement", p, "node"): pod.node for p, pod in placed}
+        )
+        check_known("node", self.cluster.names, {("events", e, "node"): event.node for e, event in happening})
+        zones = {("clients", g, "zone"): group.zone for g, group in enumerate(self.clients)}
+        check_known("zone", self.cluster.zone_names, zones)
+        names = [pod.name for pod in self.placement]
+        check_known("pod", names, {("events", e, "pod"): event.pod for e, event in happening})
+        if len(set(names)) != len(names):
+            raise FieldError("must give every pod its own name", "pods", "placement")
+        return self
+
+    @property
+    def placement(self) -> tuple[Placement, ...]:
+        """Where every pod stands: as given, else round robin over the nodes."""
+        names = self.cluster.names
+        return self.pods.placement or tuple(
+            Placement(name=f"{self.service.name}-{p}", node=names[p % len(names)])
+            for p in range(self.service.replicas)
+        )
