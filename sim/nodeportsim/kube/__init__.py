@@ -1,0 +1,1 @@
+"""Kubernetes objects as the API server knows them: Services and their node ports, nodes, pods, endpoints."""
