@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nodeportsim.errors import InputError, Location
-from nodeportsim.scenario.fields import dotted, suggest
+from nodeportsim.scenario.fields import LONGEST_WORD, dotted, suggest
 from nodeportsim.scenario.quantities import PATTERNS, FieldError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _told(found: ErrorDetails) -> tuple[str, object, str]:
 def _hint(kind: str, got: object, context: Mapping[str, Any]) -> str:
     if kind == "literal_error" and isinstance(got, str):
         near = difflib.get_close_matches(
-            got.lower(), [c for c in context["expected"].split("'") if c.isalnum()], n=1
+            got[:LONGEST_WORD].lower(), [c for c in context["expected"].split("'") if c.isalnum()], n=1
         )
         return f"did you mean {near[0]}?" if near else ""
     if kind == "string_type" and isinstance(got, int | float):

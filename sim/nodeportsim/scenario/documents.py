@@ -32,6 +32,7 @@ Path = tuple[str | int, ...]
 MOST_YAML_CHARACTERS = 16 * 2**20  # YAML costs about 1 us a value to read; a dump is better kept as JSON.
 MOST_VALUES = 1_000_000
 DEEPEST = 100
+LONGEST_KEY = 1024  # libyaml's own limit for a key without "?"
 _LONGEST_NUMBER = 64
 
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -41,6 +42,7 @@ _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|NaN|-?Infinity")
 _INTEGER = re.compile(r"[-+]?(0x[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]+|0|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_LIKE_A_NUMBER = re.compile(r"[-+]?[0-9][-+0-9a-fA-FxX_.]*")  # linear, for texts of any length
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # YAML 1.1, section 4.2
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -159,21 +161,22 @@ def _json(source: Source) -> list[Any] | None:
 
 def _guard_json(source: Source, value: Any) -> None:
     """Refuse what JSON allows and later code could not print or walk."""
+    start = source.at(0, 0)
     level = [value]
     for _ in range(DEEPEST):
-        containers = [item for item in level if isinstance(item, dict | list)]
-        level = [
-            child for item in containers for child in (item.values() if isinstance(item, dict) else item)
-        ]
+        mappings = [item for item in level if isinstance(item, dict)]
+        if any(len(key) > LONGEST_KEY for item in mappings for key in item):
+            raise InputError(f"holds a key longer than {LONGEST_KEY} characters", location=start)
+        lists = [item for item in level if isinstance(item, list)]
+        level = [child for item in (*(m.values() for m in mappings), *lists) for child in item]
     if any(isinstance(item, dict | list) for item in level):
-        raise InputError(f"is nested deeper than {DEEPEST} levels", location=source.at(0, 0))
-    surrogate = _SURROGATE.search(source.text)
-    try:
-        if surrogate:
+        raise InputError(f"is nested deeper than {DEEPEST} levels", location=start)
+    if surrogate := _SURROGATE.search(source.text):
+        try:
             json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        at = source.at_offset(surrogate.start()) if surrogate else None
-        raise InputError("holds half a surrogate pair, which is no character", location=at) from None
+        except UnicodeEncodeError:
+            rule = "holds half a surrogate pair, which is no character"
+            raise InputError(rule, location=source.at_offset(surrogate.start())) from None
 
 
 @dataclass
@@ -229,6 +232,8 @@ class _Reader:
             self._guard(key, path)
             if not isinstance(key, yaml.ScalarEvent):
                 self._refuse(key, "a key must be text")
+            if len(key.value) > LONGEST_KEY:
+                self._refuse(key, f"holds a key longer than {LONGEST_KEY} characters")
             if key.value in result:
                 self._refuse(key, f"key {key.value!r} stands twice in one mapping")
             result[key.value] = self._value(events, next(events), (*path, key.value), key)
@@ -265,11 +270,13 @@ class _Reader:
 
     def _number(self, event: Any, text: str) -> Any:
         """Resolve a plain scalar that is a number, else text."""
+        if len(text) > _LONGEST_NUMBER:
+            if _LIKE_A_NUMBER.fullmatch(text):
+                self._refuse(event, "is too long for a number", "quote it if the text is meant")
+            return text
         whole = _INTEGER.fullmatch(text)
         if not whole and not _FLOAT.fullmatch(text):
             return text
-        if len(text) > _LONGEST_NUMBER:
-            self._refuse(event, "is too long for a number", "quote it if the text is meant")
         plain = text.replace("_", "")
         if not whole:
             if not math.isfinite(value := float(plain)):

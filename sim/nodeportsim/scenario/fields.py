@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ITEM = "*"  # in a pattern: the number of a list item
 KEY = "**"  # in a pattern: a free key, which may hold dots
+LONGEST_WORD = 80  # characters that a did-you-mean compares: difflib's cost is the product of the lengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,9 @@ def suggest(path: Path) -> str:
     here = {
         f.pattern[-1]: f for f in fields() if len(f.pattern) == len(path) and _is_below(f.pattern, parent)
     }
-    near = difflib.get_close_matches(_plain(str(key)), [_plain(name) for name in here], n=1, cutoff=0.7)
+    near = difflib.get_close_matches(
+        _plain(str(key)[:LONGEST_WORD]), [_plain(name) for name in here], n=1, cutoff=0.7
+    )
     if near:
         return f"did you mean {next(name for name in here if _plain(name) == near[0])}?"
     elsewhere = [str(f) for f in fields() if _plain(f.pattern[-1]) == _plain(str(key))]
@@ -132,7 +135,7 @@ def _resolve(written: str, raw: dict[str, Any]) -> tuple[Field, Path]:
     if not best:
         names = [str(field) for field in fields()]
         endings = dict.fromkeys([*names, *(name.rsplit(".", 1)[-1] for name in names)])
-        near = difflib.get_close_matches(written, endings, n=3)
+        near = difflib.get_close_matches(written[:LONGEST_WORD], endings, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else None
         raise InputError("is not a field of a scenario", field=f"--set {written}", hint=hint)
     if len(best) > 1:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from nodeportsim.errors import InputError, Location
 from nodeportsim.scenario.complaint import complaint
 from nodeportsim.scenario.documents import Path, Source, documents, locate
-from nodeportsim.scenario.fields import apply_sets
+from nodeportsim.scenario.fields import LONGEST_WORD, apply_sets
 from nodeportsim.scenario.objects import Origin, replace, scenario_fields
 from nodeportsim.scenario.profile import data_folder
 from nodeportsim.scenario.spec import Scenario
@@ -129,7 +129,7 @@ def _is_scenario(source: Source, number: int, document: Any) -> bool:
     if document.get("kind") == "Experiment":
         hint = "run it with: nodeportsim experiment FILE"
         raise InputError("is an experiment, not a scenario", hint=hint, location=_at(source, number, "kind"))
-    kind = str(document.get("kind", "Scenario"))
+    kind = str(document.get("kind", "Scenario"))[:LONGEST_WORD]
     return "apiVersion" in document or bool(difflib.get_close_matches(kind, ["Scenario"]))
 
 

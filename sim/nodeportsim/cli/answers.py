@@ -1,0 +1,117 @@
+"""Commands that simulate: run, check, experiment."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from nodeportsim.cli.plumbing import debug, folder, output, progress_bar, question, read_scenario, work
+from nodeportsim.errors import ThresholdError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.argument("file", required=False)
+@click.option("--example", metavar="NAME", help="A scenario that comes with the package: `list examples`.")
+@question
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's.")
+@work
+@folder(required=False)
+@output("table", "json", "csv", "markdown")
+@debug
+def run(
+    *,
+    file: str | None,
+    example: str | None,
+    sets: tuple[str, ...],
+    service: str | None,
+    seed: int | None,
+    replications: int | None,
+    engine: str | None,
+    jobs: int,
+    quiet: bool,
+    out: Path | None,
+    kind: str,
+) -> None:
+    """Simulate a scenario: a YAML file, a dump of kubectl, or an example."""
+    from nodeportsim.result import run_folder, simulate
+    from nodeportsim.study.store import staged
+
+    given = {"run.seed": seed, "run.replications": replications}
+    sets += tuple(f"{path}={value}" for path, value in given.items() if value is not None)
+    scenario = read_scenario(file, example, sets, service)
+    if kind == "table" and out is None:
+        out = run_folder(scenario)
+    # The folder is tried before the work, not after it.
+    with staged(out) if out else nullcontext() as staging, progress_bar("replications", quiet) as progress:
+        result = simulate(scenario, engine=engine, jobs=jobs, progress=progress)
+        if staging is not None:
+            result.write(staging)
+    _show(result.summary, kind, out)
+    _thresholds(result.summary)
+
+
+def _show(summary: dict[str, Any], kind: str, out: Path | None) -> None:
+    from nodeportsim.report import summary as text
+
+    match kind:
+        case "json":
+            click.echo(text.as_json(summary), nl=False)
+        case "csv":
+            click.echo(text.as_csv(summary), nl=False)
+        case "markdown":
+            click.echo(text.as_markdown(summary), nl=False)
+        case _:
+            text.show(summary, out)
+
+
+def _thresholds(summary: dict[str, Any]) -> None:
+    broken = [row for row in summary["thresholds"] if not row["ok"]]
+    if broken:
+        words = "; ".join(f"{row['name']} {row['limit']} (it is {row['value']})" for row in broken)
+        raise ThresholdError(f"a threshold does not hold: {words}")
+
+
+@click.command()
+@click.argument("file")
+@question
+@debug
+def check(file: str, sets: tuple[str, ...], service: str | None) -> None:
+    """Say whether a file is a scenario, and which."""
+    from nodeportsim.metrics.thresholds import parse
+
+    s = read_scenario(file, None, sets, service)
+    parse(s.thresholds)
+    rate = sum(group.rate_rps for group in s.clients if group.loop == "open")
+    load = f"{rate:g} requests/s" if rate else f"{sum(group.count for group in s.clients)} clients"
+    click.echo(
+        f"{file} is fine: {s.name}: {s.cluster.proxy.mode}, {s.cluster.nodes} nodes, "
+        f"{s.service.replicas} pods, {load}, {len(s.events)} events, "
+        f"{s.run.replications} x {s.run.duration_s:g} s"
+    )
+
+
+@click.command()
+@click.argument("name")
+@work
+@folder(required=True)
+@debug
+def experiment(
+    *, name: str, replications: int | None, engine: str | None, jobs: int, quiet: bool, out: Path
+) -> None:
+    """Run an experiment, one of ours by NAME or your own FILE: a table, figures, conclusions."""
+    from nodeportsim.result import write_findings
+    from nodeportsim.study.experiment import find, run_experiment
+    from nodeportsim.study.store import staged
+
+    plan, home = find(name)
+    with staged(out) as staging, progress_bar("cells", quiet) as progress:
+        findings = run_experiment(
+            plan, home, replications=replications, engine=engine, jobs=jobs, progress=progress
+        )
+        write_findings(plan, findings, staging)
+    click.echo(str(out / "table.csv"))

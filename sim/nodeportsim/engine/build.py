@@ -1,0 +1,277 @@
+"""From a scenario to the world it starts from, in either shape: slots objects or C structs."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from math import inf, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nodeportsim.scenario.network import paths
+
+from . import records as R  # noqa: N812 - a table of codes, as short as they are many.
+from .draws import CONSTANT, EXPONENTIAL, LOGNORMAL, UNIFORM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nodeportsim.scenario.network import Paths
+    from nodeportsim.scenario.spec import Clients, Law, Scenario
+
+LAWS = {"exponential": EXPONENTIAL, "constant": CONSTANT, "lognormal": LOGNORMAL, "uniform": UNIFORM}
+ENTRY = {
+    "dns-round-robin": R.DNS_ROUND_ROBIN, "first": R.FIRST, "pinned": R.PINNED, "random": R.RANDOM,
+    "list": R.LIST, "balancer": R.BALANCER, "virtual-ip": R.VIRTUAL_IP, "own-node": R.OWN_NODE,
+}  # fmt: skip
+ARRIVALS = {"poisson": R.POISSON, "fixed": R.FIXED, "bursty": R.BURSTY, "trace": R.TRACE}
+REUSE = {"none": R.NO_REUSE, "lifo": R.LIFO, "fifo": R.FIFO, "random": R.ANY}
+JITTER = {"none": R.JITTER_NONE, "equal": R.JITTER_EQUAL, "full": R.JITTER_FULL}
+SCHEDULERS = {"rr": R.RR, "wrr": R.WRR, "lc": R.LC, "wlc": R.WLC, "sh": R.SH}
+
+SYN_AT_S = {
+    # Measured on 6.18 and 6.1: the instants of all SYNs of one connect(), then the kernel's ETIMEDOUT.
+    # tcp_syn_linear_timeouts = 4 since Linux 6.5 (Documentation/networking/ip-sysctl.rst).
+    "linear": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0, 69.0, 134.8),
+    "doubling": (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0),
+}
+NO_ROUTE_S = 3.06  # Three ARP probes a second apart, then EHOSTUNREACH; measured 3.06 to 3.12 s on 6.18.
+RTO_S = 0.2  # TCP_RTO_MIN, include/net/tcp.h; measured 0.21 s on 6.18.
+DATA_RETRIES = 15  # net.ipv4.tcp_retries2, tcp(7).
+RECENT_ENTRIES = 100  # ip_list_tot, net/netfilter/xt_recent.c.
+POOL = 256  # Slots to begin with; pools double when they run out.
+
+
+class Plain:
+    """Lists of slots objects, for the interpreter."""
+
+    @staticmethod
+    def rows(record: type, n: int) -> list[Any]:
+        """Make n blank records."""
+        blank = [0.0 if f.type == "f8" else 0 for f in fields(record)]
+        return [record(*blank) for _ in range(n)]
+
+    @staticmethod
+    def grid(n: int, m: int, zero: float) -> list[list[Any]]:
+        """Make n rows of m numbers."""
+        return [[zero] * m for _ in range(n)]
+
+    @staticmethod
+    def table(record: type, n: int, m: int) -> list[list[Any]]:
+        """Make n rows of m blank records."""
+        return [Plain.rows(record, m) for _ in range(n)]
+
+    @staticmethod
+    def numbers(values: Sequence[float], _type: str) -> list[Any]:
+        """Make a row of numbers."""
+        return list(values)
+
+
+class Structs:
+    """Arrays of C structs, for the kernel; np.recarray so that attributes work outside it too."""
+
+    @staticmethod
+    def rows(record: type, n: int) -> Any:
+        """Make n blank records."""
+        return np.zeros(n, R.struct(record)).view(np.recarray)
+
+    @staticmethod
+    def grid(n: int, m: int, zero: float) -> Any:
+        """Make n rows of m numbers."""
+        return np.full((n, m), zero, np.float64 if isinstance(zero, float) else np.int64)
+
+    @staticmethod
+    def table(record: type, n: int, m: int) -> Any:
+        """Make n rows of m blank records."""
+        return np.zeros((n, m), R.struct(record)).view(np.recarray)
+
+    @staticmethod
+    def numbers(values: Sequence[float], kind: str) -> Any:
+        """Make a row of numbers."""
+        return np.array(values, kind)
+
+
+Shape = type[Plain] | type[Structs]
+
+
+def sigma_of(law: Law) -> float:
+    """Return the log-normal's sigma from its mean and p99: the smaller root, so the p99 is above the mode."""
+    if law.p99_s is None:
+        return 0.0
+    z99 = 2.3263478740408408  # The standard normal's 99 % point.
+    return z99 - sqrt(max(0.0, z99 * z99 - 2.0 * float(np.log(law.p99_s / law.mean_s))))
+
+
+def world_of(scenario: Scenario, replication: int, shape: Shape, *, warmup_s: float, trace: int) -> R.World:
+    """Build the world of one replication at time 0; the control plane then programs the rules."""
+    nodes, pods = len(scenario.cluster.names), len(scenario.placement)
+    outside = int(any(p.node is None for p in scenario.placement))
+    clients = sum(g.count for g in scenario.clients)
+    affinity = scenario.service.session_affinity == "ClientIP"
+    counted = _choice(scenario) in (R.LC, R.WLC)
+    seconds = int(scenario.run.duration_s) + 1
+    network = paths(scenario)
+    schedule_width = max(map(len, SYN_AT_S.values())) + 1
+    world = R.World(
+        config=shape.rows(R.Config, 1)[0],
+        counts=shape.rows(R.Counts, 1)[0],
+        groups=shape.rows(R.Group, len(scenario.clients)),
+        clients=shape.rows(R.Client, clients),
+        requests=shape.rows(R.Request, POOL),
+        connections=shape.rows(R.Connection, POOL),
+        flights=shape.rows(R.Flight, POOL),
+        nodes=shape.rows(R.Node, nodes + outside),
+        pods=shape.rows(R.Pod, pods),
+        endpoints=shape.numbers([], "i4"),
+        path_s=shape.grid(len(network.path_s), len(network.zones), 0.0),
+        cpu_free_s=shape.grid(nodes + outside, scenario.cluster.cores, 0.0),
+        work_free_s=shape.grid(pods, scenario.pods.workers, 0.0),
+        expiry=shape.grid(nodes + outside, R.EXPIRY_SLOTS, 0),
+        sticky=shape.table(R.Sticky, nodes + outside, clients if affinity else 0),
+        active=shape.grid(nodes + outside, pods if counted else 0, 0),
+        inactive=shape.grid(nodes + outside, pods if counted else 0, 0),
+        syn_at_s=shape.grid(len(SYN_AT_S), schedule_width, inf),
+        trace_s=shape.numbers([t for g in scenario.clients for t in g.trace_s], "f8"),
+        latency=shape.grid(len(R.PHASES), R.BUCKETS, 0),
+        latency_ns=shape.grid(1, len(R.PHASES), 0)[0],
+        first_packet=shape.grid(1, R.BUCKETS, 0)[0],
+        stage_ns=shape.grid(R.BUCKETS, len(R.STAGES), 0),
+        series=shape.grid(seconds, 3 + len(R.CAUSES), 0),
+        phases=shape.grid(len(R.PHASES), 3, 0),
+        errors=shape.grid(2, len(R.CAUSES), 0),
+        trace=shape.rows(R.Trace, trace),
+        queue=None,
+    )
+    _configure(world, scenario, replication, warmup_s, trace)
+    _fill_network(world, network)
+    _fill_nodes(world, scenario, network)
+    _fill_pods(world, scenario)
+    _fill_clients(world, scenario, network)
+    _link(world)
+    return world
+
+
+def _choice(scenario: Scenario) -> int:
+    """Which endpoint a node takes, as a code."""
+    proxy = scenario.cluster.proxy
+    return SCHEDULERS[proxy.scheduler] if proxy.mode == "ipvs" else R.UNIFORM_CHOICE
+
+
+def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float, trace: int) -> None:
+    c, network, balancer = w.config, scenario.cluster.network, scenario.balancer
+    c.key0, c.key1 = scenario.run.seed, replication
+    c.duration_s, c.warmup_s = scenario.run.duration_s, warmup_s
+    c.wake_up_s, c.jitter_s, c.loss_ratio = network.wake_up_s, network.jitter_s, network.loss_ratio
+    c.noisy = int(network.jitter_s > 0 or network.loss_ratio > 0)
+    c.balancer_s = balancer.latency_s if balancer else 0.0
+    c.balancer_least = int(balancer is not None and balancer.policy == "least-connections")
+    law = scenario.pods.service_time
+    c.service_law, c.service_mean_s, c.service_sigma = LAWS[law.dist], law.mean_s, sigma_of(law)
+    c.no_route_s, c.rto_s, c.data_retries = NO_ROUTE_S, RTO_S, DATA_RETRIES
+    c.time_wait_s = scenario.cluster.conntrack.time_wait_s
+    c.affinity = int(scenario.service.session_affinity == "ClientIP")
+    c.affinity_s = float(scenario.service.affinity_timeout_seconds)
+    c.memory = R.RECENT if scenario.cluster.proxy.mode == "iptables" else R.EXACT
+    c.recent_entries = RECENT_ENTRIES
+    c.nodes, c.pods = len(scenario.cluster.names), len(scenario.placement)
+    c.zones = len(w.path_s[0])
+    c.choice = _choice(scenario)
+    c.backlog = scenario.pods.backlog
+    c.reject, c.queue_limit = int(scenario.pods.overload == "reject"), scenario.pods.queue_limit
+    c.client_no_route = int(network.client_hop == "no-route")
+    c.node_no_route = int(network.node_hop == "no-route")
+    c.trace = int(trace > 0)
+
+
+def _fill_network(w: R.World, network: Paths) -> None:
+    for row, given in zip(w.path_s, network.path_s, strict=True):
+        for k, delay_s in enumerate(given):
+            row[k] = delay_s
+    for row, instants in zip(w.syn_at_s, SYN_AT_S.values(), strict=True):
+        for k, t in enumerate(instants):
+            row[k] = t
+
+
+def _fill_nodes(w: R.World, scenario: Scenario, network: Paths) -> None:
+    """Fill in the nodes; what stands outside the cluster counts as one more, in the first zone."""
+    places = (*network.node_zone, 0)
+    for n, node in enumerate(w.nodes):
+        node.up, node.zone, node.healthy = 1, places[n], 1
+        node.conntrack_max = conntrack_max(scenario)
+        node.booted_s = -1e300
+        for sticky in w.sticky[n]:
+            sticky.pod = -1
+
+
+def conntrack_max(scenario: Scenario) -> int:
+    """nf_conntrack_max as kube-proxy sets it (k8s:pkg/proxy/conntrack/sysctls.go getConntrackMax)."""
+    given = scenario.cluster.conntrack.max
+    capped = int(scenario.cluster.kubernetes_version.split(".")[1]) >= 36
+    automatic = max(131_072, 32_768 * scenario.cluster.cores)
+    return given or (min(1_048_576, automatic) if capped else automatic)
+
+
+def _fill_pods(w: R.World, scenario: Scenario) -> None:
+    where = {name: n for n, name in enumerate(scenario.cluster.names)}
+    for pod, place in zip(w.pods, scenario.placement, strict=True):
+        pod.node = where[place.node] if place.node is not None else len(where)
+        pod.up, pod.workers, pod.weight = 1, scenario.pods.workers, 1
+
+
+def _fill_clients(w: R.World, scenario: Scenario, network: Paths) -> None:
+    first = trace_first = 0
+    for g, given in enumerate(scenario.clients):
+        _fill_group(w.groups[g], given, first, trace_first)
+        for c in range(first, first + given.count):
+            client = w.clients[c]
+            client.group, client.resolved_s, client.home = g, -1.0, _home(given, c - first, w)
+            client.zone = network.client_zone[g]
+            client.idle_head = client.idle_tail = client.wait_head = client.wait_tail = -1
+        first, trace_first = first + given.count, trace_first + len(given.trace_s)
+
+
+def _home(given: Clients, place: int, w: R.World) -> int:
+    """Entry node of a client that keeps one: spread evenly, but a `list` client starts at its head."""
+    return 0 if given.entry.policy == "list" else place % w.config.nodes
+
+
+def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int) -> None:
+    group.first, group.count, group.closed = first, given.count, int(given.loop == "closed")
+    group.rate_rps, group.arrivals, group.burst = given.rate_rps, ARRIVALS[given.arrivals], given.burst
+    group.trace_first, group.trace_count = trace_first, len(given.trace_s)
+    group.policy, group.ttl_s = ENTRY[given.entry.policy], given.entry.ttl_s
+    reuse = given.connections
+    group.reuse, group.pool_size, group.streams = REUSE[reuse.reuse], reuse.size, reuse.streams
+    group.max_requests, group.max_age_s, group.idle_timeout_s = (
+        reuse.max_requests,
+        reuse.max_age_s,
+        reuse.idle_timeout_s,
+    )
+    limits = given.timeouts
+    group.connect_s, group.request_s, group.total_s, group.pool_s = (
+        limits.connect_s,
+        limits.request_s,
+        limits.total_s,
+        limits.pool_s,
+    )
+    backoff = given.retry.backoff
+    group.attempts, group.retry_next = given.retry.attempts, int(given.retry.node == "next")
+    group.backoff_s, group.backoff_factor, group.backoff_max_s = (
+        backoff.initial_s,
+        backoff.factor,
+        backoff.max_s,
+    )
+    group.jitter = JITTER[backoff.jitter]
+    think = given.think_time
+    group.think_law, group.think_mean_s, group.think_sigma = LAWS[think.dist], think.mean_s, sigma_of(think)
+    group.syn_schedule = list(SYN_AT_S).index(given.syn_schedule)
+
+
+def _link(w: R.World) -> None:
+    """Chain the slots of every pool into its free list."""
+    for pool in (w.requests, w.connections, w.flights):
+        for k, row in enumerate(pool):
+            row.next = k + 1
+        pool[len(pool) - 1].next = -1
+    for flight in w.flights:
+        flight.request = -1

@@ -1,0 +1,356 @@
+"""How a request gets a connection: an idle one, a new one, or a place in the queue; and how one ends.
+
+HTTP/1.1 carries one request at a time (RFC 9112, section 9.3); with `streams` above one a connection
+carries that many at once (HTTP/2, RFC 9113, section 5.1.2). Nothing tells a client that a machine is
+gone; a dead container's kernel does tell it (FIN or RST). An idle connection that is too old is
+noticed when it is next looked at, and counts as closed from the instant it became so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .draws import POOL, uniform2
+from .machine import after, arm, step
+from .node import untrack
+from .pools import (
+    free_connection,
+    new_connection,
+    new_flight,
+    pop_waiting,
+    push_idle_back,
+    push_idle_front,
+    push_waiting,
+    unlink_idle,
+)
+from .records import (
+    ANY,
+    BALANCER,
+    CONNECTING,
+    DATA_AGAIN,
+    DATA_AT_NODE,
+    DNS_ROUND_ROBIN,
+    EXPIRE,
+    FIRST,
+    LC,
+    LIFO,
+    LIST,
+    NO_REUSE,
+    POOL_WAIT,
+    RANDOM,
+    REFUSED,
+    SYN_AGAIN,
+    SYN_AT_NODE,
+    VIRTUAL_IP,
+    WAITING,
+    WLC,
+)
+from .wire import client_path_s, travel
+
+if TYPE_CHECKING:
+    from .records import World
+
+
+@step
+def balanced_node(w: World) -> int:
+    """An external balancer's choice among the nodes it holds for healthy; -1 where there is none."""
+    n = w.config.nodes
+    best = -1
+    for k in range(1, n + 1):
+        m = (w.counts.balancer_turn + k) % n
+        if w.nodes[m].healthy == 0:
+            continue
+        if w.config.balancer_least == 0:
+            w.counts.balancer_turn = m
+            return int(m)
+        if best < 0 or w.nodes[m].active < w.nodes[best].active:
+            best = int(m)
+    if best >= 0:
+        w.counts.balancer_turn = best
+    return best
+
+
+@step
+def resolve(w: World, t: float, c: int) -> int:
+    """DNS round robin: every answer starts one record later; a client keeps it for the TTL."""
+    client = w.clients[c]
+    if client.resolved_s < 0.0 or t - client.resolved_s >= w.groups[client.group].ttl_s:
+        client.home = w.counts.dns_turn % w.config.nodes
+        w.counts.dns_turn += 1
+        client.resolved_s = t
+    return int(client.home)
+
+
+@step
+def choose_node(w: World, t: float, r: int) -> int:
+    """Entry node of a new connection; -1 where a balancer has none to give."""
+    request = w.requests[r]
+    c = request.client
+    group = w.groups[w.clients[c].group]
+    n = w.config.nodes
+    if group.policy == BALANCER:
+        return balanced_node(w)
+    if group.policy == VIRTUAL_IP:
+        return int(w.config.leader)
+    if request.attempt > 0 and group.retry_next != 0 and n > 1:
+        return other_node(w, t, r)
+    if request.attempt > 0 and group.retry_next == 0:
+        return int(request.node)
+    if group.policy == DNS_ROUND_ROBIN:
+        return resolve(w, t, c)
+    if group.policy == RANDOM:
+        return int(request.u_node * n)
+    if group.policy == FIRST:
+        return 0
+    return int(w.clients[c].home)
+
+
+@step
+def other_node(w: World, t: float, r: int) -> int:
+    """A retry goes to the next address; a `list` client stays there, a `random` one draws again."""
+    request = w.requests[r]
+    client = w.clients[request.client]
+    n = w.config.nodes
+    policy = w.groups[client.group].policy
+    if policy == RANDOM:
+        return int((request.node + 1 + int(request.u_node * (n - 1))) % n)
+    node = (request.node + 1) % n
+    if policy == LIST:
+        client.home = node
+    return int(node)
+
+
+@step
+def acquire(w: World, t: float, r: int) -> None:
+    """Get request `r` a connection, or let it wait for one."""
+    request = w.requests[r]
+    c = request.client
+    client = w.clients[c]
+    group = w.groups[client.group]
+    k = pick_idle(w, t, r) if group.reuse != NO_REUSE else -1
+    if k >= 0:
+        use(w, t, r, k)
+    elif group.reuse == NO_REUSE or client.open < group.pool_size:
+        connect(w, t, r)
+    else:
+        request.state = POOL_WAIT
+        request.wait_s = t
+        push_waiting(w, c, r)
+        limit(w, t, r, group.pool_s)
+
+
+@step
+def stale(w: World, t: float, k: int) -> bool:
+    """The pool knows, or finds out at a glance, that this connection is over."""
+    connection = w.connections[k]
+    group = w.groups[w.clients[connection.client].group]
+    pod = w.pods[connection.pod]
+    return (
+        connection.dead != 0
+        or (group.max_age_s > 0.0 and t - connection.opened_s >= group.max_age_s)
+        or (
+            group.idle_timeout_s > 0.0
+            and connection.active == 0
+            and t - connection.idle_s >= group.idle_timeout_s
+        )
+        or (pod.told != 0 and pod.epoch != connection.pod_epoch)
+    )
+
+
+@step
+def pick_idle(w: World, t: float, r: int) -> int:
+    """Take a connection that can carry one more request: last used, first used, or any."""
+    request = w.requests[r]
+    c = request.client
+    group = w.groups[w.clients[c].group]
+    skip = 0
+    if group.reuse == ANY:
+        skip = random_place(w, r)
+    before, k = -1, w.clients[c].idle_head
+    while k >= 0:
+        following = w.connections[k].next
+        if stale(w, t, k):
+            unlink_idle(w, c, before, k)
+            w.connections[k].dead = 1
+            if w.connections[k].active == 0:
+                close(w, t, k, closed_s(w, t, k))
+        elif skip > 0 and following >= 0:
+            skip -= 1
+            before = k
+        else:
+            if w.connections[k].active + 1 >= group.streams:
+                unlink_idle(w, c, before, k)
+            return int(k)
+        k = following
+    return -1
+
+
+@step
+def random_place(w: World, r: int) -> int:
+    """Place of a randomly chosen connection in the idle list."""
+    request = w.requests[r]
+    length, k = 0, w.clients[request.client].idle_head
+    while k >= 0:
+        length += 1
+        k = w.connections[k].next
+    u, _ = uniform2(w.config.key0, w.config.key1, POOL, request.client, request.number, request.attempt)
+    return int(u * length)
+
+
+@step
+def closed_s(w: World, t: float, k: int) -> float:
+    """When an idle connection ended: at its idle limit if that has passed."""
+    connection = w.connections[k]
+    limit_s = w.groups[w.clients[connection.client].group].idle_timeout_s
+    return min(t, connection.idle_s + limit_s) if limit_s > 0.0 else t
+
+
+@step
+def connect(w: World, t: float, r: int) -> None:
+    """Open a connection: the first SYN goes now."""
+    request = w.requests[r]
+    c = request.client
+    k = new_connection(w, t, c)
+    connection = w.connections[k]
+    w.clients[c].open += 1
+    request.connection = k
+    request.attempt_s = t
+    request.syn_s = t
+    request.syn = 0
+    request.state = CONNECTING
+    connection.node = choose_node(w, t, r)
+    connection.active = 1
+    connection.requests = 1
+    request.node = connection.node
+    if connection.node < 0:
+        after(w, t, w.config.balancer_s, REFUSED, new_flight(w, t, r))
+        return
+    cores = len(w.cpu_free_s[connection.node])
+    connection.core = int(request.u_core * cores)
+    connection.peer_core = int(request.u_peer * cores)
+    if w.groups[w.clients[c].group].policy == BALANCER:
+        w.nodes[connection.node].active += 1
+    limit(w, t, r, w.groups[w.clients[c].group].connect_s)
+    send_syn(w, t, r)
+
+
+@step
+def send_syn(w: World, t: float, r: int) -> None:
+    """Put a SYN on the wire."""
+    f = new_flight(w, t, r)
+    request = w.requests[r]
+    travel(w, t, client_path_s(w, request.client, request.node), SYN_AT_NODE, f, SYN_AGAIN)
+
+
+@step
+def use(w: World, t: float, r: int, k: int) -> None:
+    """Send request `r` over the open connection `k`."""
+    request = w.requests[r]
+    connection = w.connections[k]
+    connection.active += 1
+    connection.requests += 1
+    request.connection = k
+    request.attempt_s = t
+    request.node = connection.node
+    send_request(w, t, r, new_flight(w, t, r))
+
+
+@step
+def send_request(w: World, t: float, r: int, f: int) -> None:
+    """Put the request's bytes on the wire and wait for the answer."""
+    request = w.requests[r]
+    request.state = WAITING
+    limit(w, t, r, w.groups[w.clients[request.client].group].request_s)
+    w.flights[f].sent_s = t
+    w.flights[f].tries = 0
+    travel(w, t, client_path_s(w, request.client, w.flights[f].node), DATA_AT_NODE, f, DATA_AGAIN)
+
+
+@step
+def limit(w: World, t: float, r: int, limit_s: float) -> None:
+    """Wait at most `limit_s` (0: no limit), and never beyond the request's total deadline."""
+    request = w.requests[r]
+    request.timer = -1
+    total_s = w.groups[w.clients[request.client].group].total_s
+    if total_s > 0.0:
+        left_s = max(0.0, request.born_s + total_s - t)
+        limit_s = min(limit_s, left_s) if limit_s > 0.0 else left_s
+        arm(w, t, limit_s, r)
+    elif limit_s > 0.0:
+        arm(w, t, limit_s, r)
+
+
+@step
+def release(w: World, t: float, k: int) -> None:
+    """A request is through with connection `k`: keep it, or close it; then serve who waits."""
+    connection = w.connections[k]
+    c = connection.client
+    group = w.groups[w.clients[c].group]
+    connection.active -= 1
+    connection.idle_s = t
+    spent = group.max_requests > 0 and connection.requests >= group.max_requests
+    if group.reuse == NO_REUSE or spent:
+        connection.dead = 1
+    if connection.dead == 0 and connection.listed == 0:
+        if group.reuse == LIFO:
+            push_idle_front(w, k)
+        else:
+            push_idle_back(w, k)
+    elif connection.dead != 0 and connection.listed == 0 and connection.active == 0:
+        close(w, t, k, t)
+    serve_waiting(w, t, c)
+
+
+@step
+def abandon(w: World, t: float, k: int) -> None:
+    """The client gives connection `k` up; it is closed when its last stream has ended."""
+    connection = w.connections[k]
+    c = connection.client
+    connection.active -= 1
+    connection.dead = 1
+    if connection.active == 0 and connection.listed == 0:
+        close(w, t, k, t)
+    serve_waiting(w, t, c)
+
+
+@step
+def serve_waiting(w: World, t: float, c: int) -> None:
+    """Give the request that has waited longest its turn, if the pool has room."""
+    client = w.clients[c]
+    group = w.groups[client.group]
+    if client.wait_head >= 0 and (client.idle_head >= 0 or client.open < group.pool_size):
+        r = pop_waiting(w, c)
+        request = w.requests[r]
+        request.pool_wait_s += t - request.wait_s
+        acquire_waiting(w, t, r)
+
+
+@step
+def acquire_waiting(w: World, t: float, r: int) -> None:
+    """Like `acquire`, for a request at the head of the queue."""
+    k = pick_idle(w, t, r)
+    if k >= 0:
+        use(w, t, r, k)
+    else:
+        connect(w, t, r)
+
+
+@step
+def close(w: World, t: float, k: int, ended_s: float) -> None:
+    """Close connection `k`: conntrack keeps its entries for TIME_WAIT, ipvs moves it to inactive."""
+    connection = w.connections[k]
+    c = connection.client
+    n, m, p = connection.node, connection.peer, connection.pod
+    end_s = ended_s + w.config.time_wait_s
+    if connection.tracked >= 1 and w.nodes[n].epoch == connection.node_epoch:
+        untrack(w, t, n, end_s)
+        if w.config.choice == LC or w.config.choice == WLC:
+            w.active[n][p] -= 1
+            w.inactive[n][p] += 1
+            after(w, t, w.config.time_wait_s, EXPIRE, n * w.config.pods + p)
+    if connection.tracked >= 2 and w.nodes[m].epoch == connection.peer_epoch:
+        untrack(w, t, m, end_s)
+    if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:
+        w.nodes[n].active -= 1
+    w.clients[c].open -= 1
+    free_connection(w, k)

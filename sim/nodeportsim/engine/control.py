@@ -1,0 +1,392 @@
+"""The control plane as SimPy processes: leases, the node controller, EndpointSlices, kube-proxy's syncs.
+
+How the real thing finds out: every kubelet renews a Lease every 10 s; the node controller passes over
+all nodes every 5 s and, once it has not seen a renewal for the grace period, sets the node's Ready to
+Unknown and its pods' Ready to False, one API call a pod; the EndpointSlice controller writes a changed
+Service at once, then at most once a second; every kube-proxy watches the slices and rewrites its rules,
+at once after idleness, else `minSyncPeriod` after the END of the last sync. Until then every surviving
+node sends its share of new connections to the dead endpoints. These are clocks with phases of their
+own, so the time to detection is a distribution, not a sum of guesses.
+
+Sources: docs/models/control-plane.md. Left out: API server latency and outage, back-off of crash loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nodeportsim.kubeproxy.endpoints import Endpoint, usable
+
+from . import draws
+from .rules import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    import simpy
+
+    from nodeportsim.kubeproxy.sync import SyncKind
+    from nodeportsim.kubeproxy.walk import Policy
+    from nodeportsim.scenario.profile import Profile
+    from nodeportsim.scenario.spec import Scenario
+
+    from .records import World
+
+    Process = Generator[simpy.Event, Any, None]
+
+BEFORE, DURING, AFTER = range(3)
+SLACK_S = 1e-3
+GRACE_50_SINCE = 32
+
+
+class Plane(Protocol):
+    """A scheduler of the data plane, as the control plane sees it."""
+
+    world: World
+
+    @property
+    def env(self) -> simpy.Environment:
+        """SimPy's clock."""
+
+    def add_endpoints(self, pods: Sequence[int]) -> int:
+        """Store a version of the endpoint list; where it begins."""
+
+    def reset_clients(self, t: float, p: int) -> None:
+        """Send RST to the clients of a dead container."""
+
+
+@dataclass
+class Proxy:
+    """One node's kube-proxy: what it has seen and what it has written."""
+
+    wanted: int = 0  # version of the slices it has been told of
+    applied: int = 0
+    syncs: int = 0
+    running: bool = True
+    sync: SyncKind = "partial"  # the next one
+    last_end_s: float = -1e300
+    usable: tuple[int, ...] = ()
+    wake: Any = None
+
+
+@dataclass
+class Ready:
+    """What the API server says of one pod."""
+
+    ready: bool
+    serving: bool
+    terminating: bool
+    gone: bool = False
+
+
+@dataclass
+class Control:
+    """Everything the control plane knows; faults.py calls its methods."""
+
+    scenario: Scenario
+    profile: Profile
+    plane: Plane
+    key0: int
+    key1: int
+    pods: list[Ready] = field(default_factory=list)
+    slices: list[tuple[Endpoint, ...]] = field(default_factory=list)
+    proxies: list[Proxy] = field(default_factory=list)
+    renewed_s: list[float] = field(default_factory=list)  # last lease renewal of each node
+    unknown: set[int] = field(default_factory=set)
+    off_plane: set[int] = field(default_factory=set)  # nodes cut from the control plane
+    milestones: list[tuple[float, str, str]] = field(default_factory=list)
+    dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
+    versions: dict[tuple[int, ...], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.env = self.plane.env
+        self.clocks = self.scenario.cluster.control_plane
+        self.names = self.scenario.cluster.names
+        self.rules = Rules(self.scenario, self.profile)
+        self.pods = [Ready(p.ready, p.serving, p.terminating) for p in self.scenario.placement]
+        self.slices = [self._slice()]
+        self.proxies = [Proxy(wake=self.env.event()) for _ in self.names]
+        self.dirty = self.env.event()
+        for n, node in enumerate(self.world.nodes):
+            self.rules.established(node, self.world.config)
+            if n < len(self.names):
+                self._program(n)
+
+    # -- what the data plane sees ------------------------------------------------------------
+
+    @property
+    def world(self) -> World:
+        """The world of the moment: the kernel replaces arrays when they grow."""
+        return self.plane.world
+
+    def uniform(self, purpose: int, entity: int, number: int = 0) -> float:
+        """Draw for the control plane."""
+        return draws.uniform2(self.key0, self.key1, purpose, entity, number, 0)[0]
+
+    def note(self, name: str, subject: str = "") -> None:
+        """Keep a milestone."""
+        self.milestones.append((self.env.now, name, subject))
+
+    def _program(self, n: int) -> None:
+        """Write the rules of node n: its endpoints, and their prices at a newly drawn position."""
+        proxy, node = self.proxies[n], self.world.nodes[n]
+        endpoints = self.slices[proxy.wanted]
+        place = self.scenario.cluster
+        chosen = usable(endpoints, node=place.names[n], zone=place.zone_names[n], policy=self._policy())
+        pods = tuple(int(endpoints[k].name) for k in chosen)
+        turned = self._turn(n, proxy, pods)
+        if pods not in self.versions:
+            self.versions[pods] = self.plane.add_endpoints(pods)
+            node = self.world.nodes[n]
+        node.first, node.endpoints, node.turn = self.versions[pods], len(pods), turned
+        node.empty = int(self._policy() == "Local" and bool(endpoints))
+        node.programmed = 1
+        everywhere = usable(endpoints, node=place.names[n], zone=place.zone_names[n], policy="Cluster")
+        here = usable(endpoints, node=place.names[n], zone=place.zone_names[n], policy="Local")
+        self.rules.program(node, len(everywhere), len(here), self.uniform(draws.POSITION, n, proxy.syncs))
+        proxy.applied, proxy.usable, proxy.syncs = proxy.wanted, pods, proxy.syncs + 1
+
+    def _policy(self) -> Policy:
+        """Traffic policy that decides for the clients of this scenario."""
+        service = self.scenario.service
+        return (
+            service.internal_traffic_policy
+            if service.type == "ClusterIP"
+            else service.external_traffic_policy
+        )
+
+    def _turn(self, n: int, proxy: Proxy, pods: tuple[int, ...]) -> int:
+        """Keep an ipvs round robin at its place in the list; a new list starts at a random one."""
+        last = proxy.usable[self.world.nodes[n].turn] if proxy.usable else -1
+        if last in pods:
+            return pods.index(last)
+        return int(self.uniform(draws.TURN, n, proxy.syncs) * max(1, len(pods)))
+
+    def _slice(self) -> tuple[Endpoint, ...]:
+        """Make the EndpointSlices of the moment; an endpoint's name is its pod's number."""
+        rows = []
+        for p, (state, place) in enumerate(zip(self.pods, self.scenario.placement, strict=True)):
+            if state.gone:
+                continue
+            n = int(self.world.pods[p].node)
+            node = self.names[n] if place.node is not None else None
+            rows.append(
+                Endpoint(
+                    name=str(p),
+                    node=node,
+                    ready=state.ready,
+                    serving=state.serving,
+                    terminating=state.terminating,
+                )
+            )
+        return tuple(rows)
+
+    # -- processes ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start every process that runs whatever happens."""
+        self.env.process(self._slice_controller())
+        for n in range(len(self.names)):
+            self.env.process(self._proxy(n))
+        if self.scenario.events:
+            self.renewed_s = [0.0] * len(self.names)
+            for n in range(len(self.names)):
+                self.env.process(self._lease(n))
+            self.env.process(self._node_controller())
+
+    def _lease(self, n: int) -> Process:
+        """The kubelet of node n renews its lease while it runs and reaches the API server."""
+        interval_s = self.clocks.lease_renew_interval_s
+        phase_s = self.uniform(draws.LEASE, n) * interval_s
+        self.renewed_s[n] = phase_s - interval_s
+        yield self.env.timeout(phase_s)
+        while True:
+            if self._connected(n):
+                self.renewed_s[n] = self.env.now
+                if n in self.unknown:
+                    self._node_is_back(n)
+            yield self.env.timeout(interval_s)
+
+    def _connected(self, n: int) -> bool:
+        """Node n reaches the API server."""
+        node = self.world.nodes[n]
+        return bool(node.up and not node.cut and n not in self.off_plane)
+
+    def _node_controller(self) -> Process:
+        """Every 5 s: whose lease has not moved for the grace period, counted from the pass that saw it move?
+
+        A pass takes time and the next starts 5 s after its end, so ten passes take a little more than
+        50 s and the tenth finds the node lost; hence the small slack in the comparison.
+        """
+        period_s, grace_s = self.clocks.node_monitor_period_s, self._grace_s()
+        first_s = self.uniform(draws.MONITOR, 0) * period_s
+        known_s = list(self.renewed_s)
+        seen_s = [first_s + period_s * ceil((known - first_s) / period_s) for known in known_s]
+        yield self.env.timeout(first_s)
+        while True:
+            for n, renewed_s in enumerate(self.renewed_s):
+                if renewed_s != known_s[n]:
+                    known_s[n], seen_s[n] = renewed_s, self.env.now
+                elif n not in self.unknown and self.env.now - seen_s[n] >= grace_s - SLACK_S:
+                    self._node_is_lost(n)
+            yield self.env.timeout(period_s)
+
+    def _grace_s(self) -> float:
+        """node-monitor-grace-period: 50 s since 1.32 (kubernetes/kubernetes#126287), 40 s before."""
+        minor = int(self.scenario.cluster.kubernetes_version.split(".")[1])
+        return self.clocks.node_monitor_grace_period_s or (50.0 if minor >= GRACE_50_SINCE else 40.0)
+
+    def _node_is_lost(self, n: int) -> None:
+        """Ready is Unknown; the pods follow one by one."""
+        self.unknown.add(n)
+        self.note("node not ready", self.names[n])
+        self.env.process(self._mark_pods(n))
+
+    def _mark_pods(self, n: int) -> Process:
+        """Set the pods of a lost node not ready, one API call each, and evict them later."""
+        for p in self.pods_of(n):
+            yield self.env.timeout(1.0 / self.clocks.pod_status_rate_rps)
+            if n in self.unknown:
+                self.set_pod(p, ready=False)
+        yield self.env.timeout(self.clocks.toleration_s)
+        if n in self.unknown:
+            for p in self.pods_of(n):
+                self.env.process(self._replace(p))
+
+    def _replace(self, p: int) -> Process:
+        """Taint-based eviction: the pod is deleted and its ReplicaSet makes another one elsewhere."""
+        homes = [n for n in range(len(self.names)) if n not in self.unknown]
+        if not homes:
+            return
+        load = {n: len(self.pods_of(n)) for n in homes}
+        self.note("pod evicted", self.scenario.placement[p].name)
+        self.kill(p, told=False)
+        self.world.pods[p].node = min(homes, key=lambda n: (load[n], n))
+        self.set_pod(p, ready=False, gone=True)
+        yield from self.bring_up(p)
+
+    def _node_is_back(self, n: int) -> None:
+        """A renewal after Unknown: Ready again, and so are the pods that run and pass their probe."""
+        self.unknown.discard(n)
+        self.note("node ready", self.names[n])
+        for p in self.pods_of(n):
+            if self.world.pods[p].up and not self.pods[p].terminating:
+                self.set_pod(p, ready=True)
+
+    def _slice_controller(self) -> Process:
+        """Write changed slices at once, then at most every `slice_min_delay_s`."""
+        while True:
+            yield self.dirty
+            self.dirty = self.env.event()
+            self.slices.append(self._slice())
+            self.note("endpoints changed")
+            for proxy in self.proxies:
+                self._wake(proxy)
+            yield self.env.timeout(self.clocks.slice_min_delay_s)
+
+    def _wake(self, proxy: Proxy) -> None:
+        if not proxy.wake.triggered:
+            proxy.wake.succeed()
+
+    def _proxy(self, n: int) -> Process:
+        """kube-proxy of node n: watch, wait its turn, sync."""
+        proxy = self.proxies[n]
+        while True:
+            yield proxy.wake
+            proxy.wake = self.env.event()
+            if not self._proxying(n):
+                continue
+            yield self.env.timeout(self.clocks.watch_latency_s)
+            due_s = proxy.last_end_s + self.scenario.cluster.proxy.min_sync_period_s
+            if due_s > self.env.now:
+                yield self.env.timeout(due_s - self.env.now)
+            wanted, boot = len(self.slices) - 1, self.world.nodes[n].epoch
+            yield self.env.timeout(self.rules.sync_s(len(self.pods), proxy.sync))
+            if not self._proxying(n) or self.world.nodes[n].epoch != boot:
+                continue
+            proxy.wanted, proxy.sync, proxy.last_end_s = wanted, "partial", self.env.now
+            self._program(n)
+            self.note("rules updated", self.names[n])
+            self.settle()
+            if wanted < len(self.slices) - 1:
+                self._wake(proxy)
+
+    def _proxying(self, n: int) -> bool:
+        """kube-proxy of node n runs and hears the API server."""
+        return self.proxies[n].running and self._connected(n)
+
+    # -- what faults.py does through us ------------------------------------------------------
+
+    def pods_of(self, n: int) -> list[int]:
+        """List the pods that stand on node n."""
+        return [p for p in range(len(self.world.pods)) if int(self.world.pods[p].node) == n]
+
+    def set_pod(self, p: int, *, ready: bool, terminating: bool | None = None, gone: bool = False) -> None:
+        """Write a pod's conditions to the API server."""
+        old = self.pods[p]
+        ending = old.terminating if terminating is None else terminating
+        new = Ready(ready=ready and not ending, serving=ready, terminating=ending, gone=gone)
+        if new != old:
+            self.pods[p] = new
+            if not self.dirty.triggered:
+                self.dirty.succeed()
+
+    def kill(self, p: int, *, told: bool) -> None:
+        """End the pod's process: its work is lost; `told` if its kernel lives to send RST."""
+        pod, free_s = self.world.pods[p], self.world.work_free_s[p]
+        if told:
+            self.plane.reset_clients(self.env.now, p)
+            pod = self.world.pods[p]
+        pod.up, pod.epoch, pod.told = 0, pod.epoch + 1, int(told)
+        pod.inside = pod.queued = 0
+        pod.hung_until_s = 0.0
+        for k in range(len(free_s)):
+            free_s[k] = 0.0
+
+    def bring_up(self, p: int) -> Process:
+        """Start the container, then wait for its readiness probe."""
+        epoch = self.world.pods[p].epoch
+        yield self.env.timeout(self.scenario.pods.startup_s)
+        pod = self.world.pods[p]
+        if pod.epoch != epoch or not self.world.nodes[pod.node].up:
+            return
+        pod.up = 1
+        self.dead.discard(p)
+        yield self.env.timeout(
+            self.uniform(draws.RELIST, p, 2 * epoch) * self.scenario.pods.readiness_probe.period_s
+        )
+        pod = self.world.pods[p]
+        if pod.epoch == epoch and pod.up and self._connected(int(pod.node)):
+            self.set_pod(p, ready=True)
+
+    def ready_here(self, n: int) -> int:
+        """Count the ready endpoints of node n that its kube-proxy knows of."""
+        slices = self.slices[self.proxies[n].wanted]
+        return sum(e.ready for e in slices if e.node == self.names[n])
+
+    def resync(self, n: int, sync: SyncKind) -> None:
+        """Let node n's kube-proxy catch up."""
+        self.proxies[n].sync = sync
+        self._wake(self.proxies[n])
+
+    def disturb(self, dead: Sequence[int]) -> None:
+        """Begin the phase in which the rules lie about these pods."""
+        self.dead.update(dead)
+        self.world.config.phase = DURING
+        self.settle()
+
+    def settle(self) -> None:
+        """End that phase once no live node's rules name a dead pod."""
+        if self.world.config.phase != DURING:
+            return
+        for n, proxy in enumerate(self.proxies):
+            if (
+                self.world.nodes[n].up
+                and not self.world.nodes[n].cut
+                and not self.dead.isdisjoint(proxy.usable)
+            ):
+                return
+        self.world.config.phase = AFTER
+        self.note("rules updated everywhere")

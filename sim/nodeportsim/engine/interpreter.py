@@ -1,0 +1,127 @@
+"""The interpreted data plane: every step is a SimPy event. Breakpoints work and nothing compiles."""
+
+from __future__ import annotations
+
+from heapq import heappush
+from typing import TYPE_CHECKING, Any
+
+import simpy
+
+from . import client, pod
+from .dispatch import dispatch
+from .records import TIMER, Flight, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DATA = 2  # After SimPy's URGENT 0 and NORMAL 1: at equal instants control goes first.
+
+
+class Happening:
+    """What SimPy needs of an event, and no more: one of these exists per packet hop."""
+
+    __slots__ = "_ok", "callbacks", "i", "kind", "number"
+    callbacks: Any
+    _ok: bool
+    kind: int
+    i: int
+    number: int
+
+
+class Calendar(simpy.Environment):
+    """SimPy's clock, with data-plane happenings at absolute instants.
+
+    SimPy schedules by delay, and now + (t - now) is not t in floating point; so happenings go into
+    the environment's own queue directly, in SimPy's format.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World
+        self.events = 0
+        self._play = (self._happen,)
+
+    def at(self, t: float, kind: int, i: int) -> int:
+        """Schedule, and return the happening's number, by which a timer knows whether it is live."""
+        happening = Happening()
+        happening.callbacks, happening._ok = self._play, True  # noqa: SLF001 - this is SimPy's own protocol
+        happening.kind, happening.i = kind, i
+        happening.number = next(self._eid)
+        heappush(self._queue, (t, DATA, happening.number, happening))  # type: ignore[misc,arg-type]  # See above.
+        return happening.number
+
+    def advance(self, until: float) -> None:
+        """Run control up to and including `until`, data strictly before it."""
+        queue = self._queue
+        while queue and queue[0][:2] < (until, DATA):
+            self.step()
+
+    def _happen(self, happening: Happening) -> None:
+        self.events += 1
+        i = happening.i
+        if happening.kind != TIMER or self.world.requests[i].timer == happening.number:
+            grow(self.world)
+            dispatch(self.world, self._now, happening.kind, i)
+
+
+class Interpreter:
+    """Drives the interpreted steps: control and data in one SimPy environment."""
+
+    def __init__(self, world: World) -> None:
+        self.env = Calendar()
+        self.world = world._replace(queue=self.env)
+        self.env.world = self.world
+
+    @property
+    def events(self) -> int:
+        """Data-plane happenings so far."""
+        return self.env.events
+
+    def start(self) -> None:
+        """Set the first arrivals."""
+        client.start(self.world)
+
+    def advance(self, until: float) -> None:
+        """Run control up to and including `until`, data strictly before it."""
+        self.env.advance(until)
+
+    def reset_clients(self, t: float, p: int) -> None:
+        """Send RST to the clients of a dead container."""
+        need = self.world.pods[p].inside + 2
+        while len(self.world.flights) - self.world.counts.open_flights < need:
+            self.world.counts.flight_free = double(self.world.flights, self.world.counts.flight_free)
+        pod.reset_clients(self.world, t, p)
+
+    def add_endpoints(self, pods: Sequence[int]) -> int:
+        """Store one more version of the endpoint list; where it begins."""
+        first = len(self.world.endpoints)
+        self.world.endpoints.extend(pods)
+        return first
+
+
+def grow(w: World) -> None:
+    """Double a pool that has run out: a step takes at most two slots of each."""
+    counts = w.counts
+    counts.request_free = _grown(w.requests, counts.request_free)
+    counts.connection_free = _grown(w.connections, counts.connection_free)
+    counts.flight_free = _grown(w.flights, counts.flight_free)
+
+
+def _grown(pool: list[Any], head: int) -> int:
+    """Return the head of a free list with at least two slots."""
+    if head >= 0 and pool[head].next >= 0:
+        return head
+    return double(pool, head)
+
+
+def double(pool: list[Any], head: int) -> int:
+    """Append as many slots as there are, in front of the free list; its new head."""
+    blank, size = type(pool[0]), len(pool)
+    for k in range(size, 2 * size):
+        row = blank(*([0] * len(blank.__slots__)))
+        row.next = k + 1
+        if blank is Flight:
+            row.request = -1
+        pool.append(row)
+    pool[-1].next = head
+    return size

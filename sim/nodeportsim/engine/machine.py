@@ -1,0 +1,50 @@
+"""What the two loads of the step files do not share, plain side: every happening is a SimPy event.
+
+The steps (client, node, pod, pools, dispatch, draws) are loaded twice: as they stand, where their
+``from nodeportsim.engine.machine import`` ... is this file, and once more under Numba, where it is
+``compiled/machine.py``. Nothing else differs, so there is one meaning.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, TypeVar
+
+from .records import TIMER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .records import World
+
+F = TypeVar("F", bound="Callable[..., object]")
+
+
+def step(f: F) -> F:
+    """Mark a step; inlined by the kernel."""
+    return f
+
+
+def rare(f: F) -> F:
+    """Mark a step off the common path; the kernel keeps it as a call, which compiles faster."""
+    return f
+
+
+def at(w: World, t: float, kind: int, i: int) -> None:
+    """Let `kind` happen to `i` at instant `t`."""
+    w.queue.at(t, kind, i)
+
+
+def after(w: World, t: float, delay_s: float, kind: int, i: int) -> None:
+    """Let `kind` happen to `i` a delay after `t`."""
+    w.queue.at(t + delay_s, kind, i)
+
+
+def arm(w: World, t: float, delay_s: float, r: int) -> None:
+    """Set the one timer of request `r`; an older one is void."""
+    w.requests[r].timer = w.queue.at(t + delay_s, TIMER, r)
+
+
+def float_bits(x: float) -> int:
+    """Read the 64 bits of a float as a signed integer."""
+    return int(struct.unpack("<q", struct.pack("<d", x))[0])

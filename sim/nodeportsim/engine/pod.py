@@ -1,0 +1,156 @@
+"""What a pod does: accept or refuse, work first come first served, answer.
+
+The kernel of the pod's node completes connections into the accept queue (listen(2), backlog); beyond
+it a SYN is dropped, not refused (net.ipv4.tcp_abort_on_overflow = 0). A worker takes one request at a
+time. Nothing tells the application that a client has given up, so its work is done all the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .machine import at, step
+from .pools import copy_flight, free_flight, serve
+from .records import (
+    DATA_AGAIN,
+    ESTABLISHED,
+    POD_DONE,
+    POD_START,
+    REFUSED,
+    REJECTED,
+    REPLY,
+    REPLY_AGAIN,
+    RESET,
+    SYN_AGAIN,
+)
+from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
+
+if TYPE_CHECKING:
+    from .records import World
+
+
+@step
+def gone(w: World, f: int) -> bool:
+    """The pod's machine is not what it was when the connection was pinned: nobody is there to answer."""
+    flight = w.flights[f]
+    node = w.nodes[flight.peer]
+    return node.up == 0 or w.pods[flight.pod].node != flight.peer
+
+
+@step
+def answer(w: World, t: float, f: int, kind: int, lost_kind: int) -> None:
+    """From the pod to the client, by way of the entry node that holds the connection's NAT."""
+    flight = w.flights[f]
+    n = flight.node
+    if (
+        not reaches_peer(w, n, flight.peer)
+        or not reaches_client(w, n)
+        or w.nodes[n].epoch != flight.node_epoch
+    ):
+        lost(w, t, f, lost_kind)
+        return
+    delay_s = node_path_s(w, flight.peer, n) + client_path_s(w, flight.client, n)
+    travel(w, t, delay_s, kind, f, lost_kind)
+
+
+@step
+def syn_at_pod(w: World, t: float, f: int) -> None:
+    """The kernel answers for the pod: SYN-ACK, RST without a listener, silence when the queue is full."""
+    flight = w.flights[f]
+    pod = w.pods[flight.pod]
+    if gone(w, f) or w.nodes[flight.node].epoch != flight.node_epoch:
+        lose_syn(w, t, f, w.config.node_no_route)
+    elif pod.up == 0:
+        answer(w, t, f, REFUSED, SYN_AGAIN)
+    elif pod.queued > w.config.backlog:
+        w.counts.backlog_drops += 1
+        lose_syn(w, t, f, 0)
+    else:
+        flight.pod_epoch = pod.epoch
+        answer(w, t, f, ESTABLISHED, SYN_AGAIN)
+
+
+@step
+def data_at_pod(w: World, t: float, f: int) -> None:
+    """A request reaches the application."""
+    flight = w.flights[f]
+    pod = w.pods[flight.pod]
+    if gone(w, f):
+        lost(w, t, f, DATA_AGAIN)
+    elif pod.up == 0 or pod.epoch != flight.pod_epoch:
+        answer(w, t, f, RESET, DATA_AGAIN)
+    elif w.config.reject != 0 and pod.inside >= pod.workers + w.config.queue_limit:
+        answer(w, t, f, REJECTED, REPLY_AGAIN)
+    else:
+        work(w, t, f)
+
+
+@step
+def work(w: World, t: float, f: int) -> None:
+    """First come first served; a first request that waits holds a place in the accept queue."""
+    flight = w.flights[f]
+    pod = w.pods[flight.pod]
+    pod.inside += 1
+    pod.busy_s += flight.demand_s
+    free_s = w.work_free_s[flight.pod]
+    end = serve(free_s, t, flight.demand_s)
+    start = end - flight.demand_s
+    flight.pod_queue_s = max(0.0, start - t)
+    flight.inside = 2
+    if start > t and w.connections[flight.connection].requests <= 1:
+        flight.inside = 1
+        pod.queued += 1
+        at(w, start, POD_START, f)
+    else:
+        at(w, end, POD_DONE, f)
+
+
+@step
+def pod_start(w: World, t: float, f: int) -> None:
+    """A worker accepts the connection and takes its first request."""
+    flight = w.flights[f]
+    pod = w.pods[flight.pod]
+    if pod.epoch != flight.pod_epoch:
+        free_flight(w, f)
+        return
+    pod.queued -= 1
+    flight.inside = 2
+    at(w, max(t + flight.demand_s, pod.hung_until_s), POD_DONE, f)
+
+
+@step
+def pod_done(w: World, t: float, f: int) -> None:
+    """The work is done, unless the pod died under it; a hung process answers when it comes round."""
+    flight = w.flights[f]
+    pod = w.pods[flight.pod]
+    if pod.epoch != flight.pod_epoch:
+        free_flight(w, f)
+    elif pod.hung_until_s > t:
+        at(w, pod.hung_until_s, POD_DONE, f)
+    else:
+        pod.inside -= 1
+        flight.inside = 0
+        flight.sent_s = t
+        flight.tries = 0
+        answer(w, t, f, REPLY, REPLY_AGAIN)
+
+
+@step
+def reply_again(w: World, t: float, f: int) -> None:
+    """The pod's TCP sends an unacknowledged answer once more, while the pod lives."""
+    flight = w.flights[f]
+    if gone(w, f) or w.pods[flight.pod].epoch != flight.pod_epoch:
+        free_flight(w, f)
+    else:
+        answer(w, t, f, REPLY, REPLY_AGAIN)
+
+
+@step
+def reset_clients(w: World, t: float, p: int) -> None:
+    """The container of pod `p` died: its kernel sends RST for every request it holds."""
+    for f in range(len(w.flights)):
+        flight = w.flights[f]
+        if flight.request >= 0 and flight.inside > 0 and flight.pod == p:
+            g = copy_flight(w, f)
+            flight.inside = 0
+            answer(w, t, g, RESET, REPLY_AGAIN)

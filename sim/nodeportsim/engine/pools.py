@@ -1,0 +1,230 @@
+"""Slots of requests, connections and flights; FIFO servers; lists linked through `next`.
+
+A queue needs no events of its own: with first come first served and k servers a departure is known
+on arrival (Kiefer & Wolfowitz 1955, doi:10.1090/S0002-9947-1955-0066587-0), and a crash voids it by
+an epoch that is compared on departure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .machine import step
+from .records import FREE
+
+if TYPE_CHECKING:
+    from .records import World
+
+
+@step
+def new_request(w: World) -> int:
+    """Take a slot; the schedulers see to it that there is one."""
+    r = w.counts.request_free
+    w.counts.request_free = w.requests[r].next
+    w.counts.open_requests += 1
+    return r
+
+
+@step
+def free_request(w: World, r: int) -> None:
+    """Give the slot back; its flights and timers mean nothing from now on."""
+    request = w.requests[r]
+    request.life += 1
+    request.state = FREE
+    request.timer = -1
+    request.next = w.counts.request_free
+    w.counts.request_free = r
+    w.counts.open_requests -= 1
+
+
+@step
+def new_connection(w: World, t: float, c: int) -> int:
+    """Take a slot for a connection that client `c` opens."""
+    k = w.counts.connection_free
+    connection = w.connections[k]
+    w.counts.connection_free = connection.next
+    w.counts.open_connections += 1
+    connection.client = c
+    connection.opened_s = t
+    connection.idle_s = t
+    connection.node = -1
+    connection.pod = -1
+    connection.peer = -1
+    connection.requests = 0
+    connection.active = 0
+    connection.listed = 0
+    connection.dead = 0
+    connection.tracked = 0
+    connection.next = -1
+    return k
+
+
+@step
+def free_connection(w: World, k: int) -> None:
+    """Give the slot back."""
+    connection = w.connections[k]
+    connection.life += 1
+    connection.next = w.counts.connection_free
+    w.counts.connection_free = k
+    w.counts.open_connections -= 1
+
+
+@step
+def new_flight(w: World, t: float, r: int) -> int:
+    """Take a slot for a packet of request `r` over its connection."""
+    f = w.counts.flight_free
+    flight = w.flights[f]
+    request = w.requests[r]
+    connection = w.connections[request.connection]
+    w.counts.flight_free = flight.next
+    w.counts.open_flights += 1
+    flight.request = r
+    flight.life = request.life
+    flight.client = request.client
+    flight.number = request.number
+    flight.attempt = request.attempt
+    flight.connection = request.connection
+    flight.connection_life = connection.life
+    flight.sent_s = t
+    flight.demand_s = request.demand_s
+    flight.rules_s = 0.0
+    flight.node_queue_s = 0.0
+    flight.pod_queue_s = 0.0
+    flight.node = connection.node
+    flight.pod = connection.pod
+    flight.peer = connection.peer
+    flight.node_epoch = connection.node_epoch
+    flight.peer_epoch = connection.peer_epoch
+    flight.pod_epoch = connection.pod_epoch
+    flight.core = connection.core
+    flight.peer_core = connection.peer_core
+    flight.tries = 0
+    flight.hops = 0
+    flight.inside = 0
+    return f
+
+
+@step
+def copy_flight(w: World, f: int) -> int:
+    """Take a slot for another packet of the same exchange."""
+    g = new_flight(w, w.flights[f].sent_s, w.flights[f].request)
+    old, new = w.flights[f], w.flights[g]
+    new.life = old.life
+    new.client = old.client
+    new.number = old.number
+    new.attempt = old.attempt
+    new.connection = old.connection
+    new.connection_life = old.connection_life
+    new.node = old.node
+    new.pod = old.pod
+    new.peer = old.peer
+    new.node_epoch = old.node_epoch
+    new.peer_epoch = old.peer_epoch
+    new.pod_epoch = old.pod_epoch
+    return g
+
+
+@step
+def free_flight(w: World, f: int) -> None:
+    """Give the slot back."""
+    w.flights[f].inside = 0
+    w.flights[f].request = -1
+    w.flights[f].next = w.counts.flight_free
+    w.counts.flight_free = f
+    w.counts.open_flights -= 1
+
+
+@step
+def serve(free_s: list[float], t: float, demand_s: float) -> float:
+    """Departure from a group of servers that take turns by who is free first."""
+    best = 0
+    for k in range(1, len(free_s)):
+        if free_s[k] < free_s[best]:
+            best = k
+    free_s[best] = max(t, free_s[best]) + demand_s
+    return free_s[best]
+
+
+@step
+def serve_at(free_s: list[float], server: int, t: float, demand_s: float) -> float:
+    """Departure from one server of a group: a flow stays on the core it was hashed to."""
+    free_s[server] = max(t, free_s[server]) + demand_s
+    return free_s[server]
+
+
+@step
+def push_idle_front(w: World, k: int) -> None:
+    """Put a connection at the head of its client's idle list."""
+    connection = w.connections[k]
+    client = w.clients[connection.client]
+    connection.listed = 1
+    connection.next = client.idle_head
+    client.idle_head = k
+    if client.idle_tail < 0:
+        client.idle_tail = k
+
+
+@step
+def push_idle_back(w: World, k: int) -> None:
+    """Put a connection at the tail of its client's idle list."""
+    connection = w.connections[k]
+    client = w.clients[connection.client]
+    connection.listed = 1
+    connection.next = -1
+    if client.idle_tail < 0:
+        client.idle_head = k
+    else:
+        w.connections[client.idle_tail].next = k
+    client.idle_tail = k
+
+
+@step
+def unlink_idle(w: World, c: int, before: int, k: int) -> None:
+    """Take connection `k` out of the idle list; `before` is its predecessor, -1 at the head."""
+    client = w.clients[c]
+    if before < 0:
+        client.idle_head = w.connections[k].next
+    else:
+        w.connections[before].next = w.connections[k].next
+    if client.idle_tail == k:
+        client.idle_tail = before
+    w.connections[k].listed = 0
+
+
+@step
+def push_waiting(w: World, c: int, r: int) -> None:
+    """Let request `r` wait for a connection of client `c`."""
+    client = w.clients[c]
+    w.requests[r].next = -1
+    if client.wait_tail < 0:
+        client.wait_head = r
+    else:
+        w.requests[client.wait_tail].next = r
+    client.wait_tail = r
+
+
+@step
+def pop_waiting(w: World, c: int) -> int:
+    """Take the request that has waited longest, -1 where none does."""
+    client = w.clients[c]
+    r = client.wait_head
+    if r >= 0:
+        client.wait_head = w.requests[r].next
+        if client.wait_head < 0:
+            client.wait_tail = -1
+    return r
+
+
+@step
+def remove_waiting(w: World, c: int, r: int) -> None:
+    """Take request `r` out of the queue: it has waited too long."""
+    client = w.clients[c]
+    before, k = -1, client.wait_head
+    while k != r:
+        before, k = k, w.requests[k].next
+    if before < 0:
+        client.wait_head = w.requests[r].next
+    else:
+        w.requests[before].next = w.requests[r].next
+    if client.wait_tail == r:
+        client.wait_tail = before

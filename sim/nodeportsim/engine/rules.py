@@ -1,0 +1,106 @@
+"""What a node's rules cost: kubeproxy counts them, the profile prices them, at every sync.
+
+A Service's place in KUBE-SERVICES and KUBE-NODEPORTS is a Go map's iteration order, new at every sync
+(k8s:pkg/proxy/iptables/proxier.go), so each node draws a position per sync and keeps it until the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nodeportsim.kubeproxy.rules import walk
+from nodeportsim.kubeproxy.walk import KUBERNETES_SERVICE, ServicePort, Shape
+from nodeportsim.scenario.profile import mode_key
+
+if TYPE_CHECKING:
+    from nodeportsim.kubeproxy.sync import SyncKind
+    from nodeportsim.kubeproxy.walk import Packet
+    from nodeportsim.scenario.profile import ModeKey, Profile
+    from nodeportsim.scenario.spec import Scenario
+
+    from .records import Config, Node
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Prices of the rules of one scenario's cluster."""
+
+    scenario: Scenario
+    profile: Profile
+
+    @cached_property
+    def packet(self) -> Packet:
+        """Which walk the clients' first packets take."""
+        return "clusterip" if self.scenario.service.type == "ClusterIP" else "nodeport"
+
+    def port(self, endpoints: int, local: int) -> ServicePort:
+        """Describe the Service under study, as one node sees it."""
+        service = self.scenario.service
+        return ServicePort(
+            endpoints=endpoints,
+            local_endpoints=local,
+            node_port=service.type != "ClusterIP",
+            affinity=service.session_affinity == "ClientIP",
+            external_policy=service.external_traffic_policy,
+            internal_policy=service.internal_traffic_policy,
+        )
+
+    def shape(self, endpoints: int, local: int) -> Shape:
+        """Count every Service of the cluster: background, default/kubernetes, the one under study."""
+        cluster = self.scenario.cluster
+        background = cluster.background
+        ports = background.services if background.ports is None else background.ports
+        some = background.endpoints_per_service
+        _, minor = cluster.kubernetes_version.split(".")
+        return Shape(
+            (
+                (background.node_ports, ServicePort(endpoints=some)),
+                (ports - background.node_ports, ServicePort(endpoints=some, node_port=False)),
+                (1, KUBERNETES_SERVICE),
+                (self.scenario.service.ports, self.port(endpoints, local)),
+            ),
+            version=(1, int(minor)),
+            localhost_node_ports=cluster.proxy.localhost_node_ports,
+        )
+
+    @cached_property
+    def key(self) -> ModeKey:
+        """Name of the mode's prices."""
+        return mode_key(self.scenario.cluster.proxy.mode, self.scenario.cluster.proxy.backend)
+
+    def program(self, node: Node, endpoints: int, local: int, u: float) -> None:
+        """Price the rules a node has just written for `endpoints` (`local` ones here), at a drawn position."""
+        shape, port = self.shape(endpoints, local), self.port(endpoints, local)
+        places = shape.node_ports if self.packet == "nodeport" else shape.cluster_ips
+        usable = port.external_endpoints if self.packet == "nodeport" else port.internal_endpoints
+        node.transit_s = self._price(shape, port, "podip", None, sticky=False)[0]
+        if usable == 0:
+            closed = walk(self.scenario.cluster.proxy.mode, shape, port, self.packet)
+            node.refuse_s = self.profile.walk_s(self.key, self.packet, closed)
+            return
+        position = 1 + int(u * places)
+        node.walk_s, node.endpoint_s = self._price(shape, port, self.packet, position, sticky=False)
+        if port.affinity:
+            node.sticky_s, node.sticky_endpoint_s = self._price(
+                shape, port, self.packet, position, sticky=True
+            )
+
+    def _price(
+        self, shape: Shape, port: ServicePort, packet: Packet, position: float | None, *, sticky: bool
+    ) -> tuple[float, float]:
+        return self.profile.walk_price(self.key, shape, port, packet, position=position, sticky=sticky)
+
+    def established(self, node: Node, config: Config) -> None:
+        """Price what does not depend on the rules: packets that conntrack knows, end hosts, overlay."""
+        node.packet_s = self.profile.request_s(self.key, self.packet)
+        node.transit_packet_s = self.profile.request_s(self.key, "podip")
+        config.accept_s, config.accept_packet_s = self.profile.pod_connect_s, self.profile.pod_request_s
+        if self.scenario.cluster.network.overlay == "vxlan":
+            config.overlay_s = self.profile.overlay_connect_s
+            config.overlay_packet_s = self.profile.overlay_request_s
+
+    def sync_s(self, endpoints: int, kind: SyncKind) -> float:
+        """Duration of one sync."""
+        return self.profile.sync_s(self.key, self.shape(endpoints, 0), kind)

@@ -1,0 +1,237 @@
+"""One replication: build the world, run it under either scheduler, read the counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nodeportsim.scenario.profile import load_profile
+
+from . import faults
+from .balancer import start as start_balancer
+from .build import Plain, Structs, world_of
+from .control import Control
+from .interpreter import Interpreter
+from .records import CAUSES, PHASES, STAGES, Trace, World
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nodeportsim.scenario.profile import Profile
+    from nodeportsim.scenario.spec import Clients, Scenario
+
+    Counts = NDArray[np.int64]
+    Shares = NDArray[np.float64]
+
+Engine = Literal["compiled", "simpy"]
+LONGEST_DRAIN_S = 200.0  # Without any limit of the client's, the kernel gives up a connect after 134.8 s.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replication:
+    """What one replication counted. Requests that arrived before the end of warm-up are left out.
+
+    Attributes
+    ----------
+    errors, attempt_errors
+        (causes,) failed requests by their last cause; failed attempts by theirs.
+    latency, latency_sum_ns
+        (phases, buckets) histogram of succeeded requests from their intended arrival; (phases,) sums.
+    first_packet
+        (buckets,) histogram of first SYN to established.
+    stage_sum_ns
+        (buckets, stages) sum of each stage over the succeeded requests of a bucket; rows add up to the
+        bucket's total time.
+    timeline
+        (seconds, 2 + causes) by second of intended arrival: offered, succeeded, failed by cause.
+    second_latency_ns
+        (seconds,) summed latency of the requests that arrived in a second and succeeded.
+    phases
+        (phases, 3) offered, succeeded, failed by phase of intended arrival.
+    nodes, pods
+        (n, 2) connections over the whole run; requests answered after warm-up.
+    milestones
+        (time_s, name, subject) of what the control plane and the faults did.
+    trace
+        Structured rows of resolved requests, where asked for, in order of their end.
+    """
+
+    number: int
+    offered: int
+    succeeded: int
+    failed: int
+    in_flight: int
+    attempts: int
+    errors: Counts
+    attempt_errors: Counts
+    latency: Counts
+    latency_sum_ns: Counts
+    first_packet: Counts
+    stage_sum_ns: Counts
+    timeline: Counts
+    second_latency_ns: Counts
+    phases: Counts
+    nodes: Counts
+    pods: Counts
+    conntrack_peak: Counts
+    conntrack_drops: int
+    backlog_drops: int
+    retransmissions: int
+    orphans: int
+    node_utilisation: Shares
+    pod_utilisation: Shares
+    milestones: tuple[tuple[float, str, str], ...]
+    events: int
+    trace: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        """Assert conservation: what was offered succeeded, failed by a cause, or is in flight."""
+        assert self.offered == self.succeeded + self.failed + self.in_flight
+        assert self.in_flight >= 0
+        assert self.failed == int(self.errors.sum())
+        assert self.succeeded == int(self.latency.sum())
+        assert int(self.stage_sum_ns.sum()) == int(self.latency_sum_ns.sum())
+        assert self.offered == int(self.timeline[:, 0].sum()) == int(self.phases[:, 0].sum())
+        assert self.failed == int(self.timeline[:, 2:].sum())
+
+
+def simulate(
+    scenario: Scenario,
+    replication: int = 0,
+    *,
+    engine: Engine = "compiled",
+    profile: Profile | None = None,
+    warmup_s: float | None = None,
+    trace: int = 0,
+) -> Replication:
+    """Simulate one replication of a scenario.
+
+    Parameters
+    ----------
+    scenario
+        The question.
+    replication
+        Number of the replication; with the seed it is the key of all draws.
+    engine
+        ``compiled`` runs the steps under Numba, ``simpy`` as SimPy events. The results are the same.
+    profile
+        Prices; by default the one the scenario names.
+    warmup_s
+        Leave out requests that arrive earlier; by default what the scenario declares, else 0.
+    trace
+        Keep the first so many resolved requests.
+
+    Raises
+    ------
+    InputError
+        The profile cannot be found.
+    """
+    start_s = warmup_s if warmup_s is not None else scenario.run.warmup_s or 0.0
+    shape = Structs if engine == "compiled" else Plain
+    world = world_of(scenario, replication, shape, warmup_s=start_s, trace=trace)
+    plane = _plane(world, engine)
+    control = Control(
+        scenario=scenario,
+        profile=profile or load_profile(scenario.cluster.profile),
+        plane=plane,
+        key0=scenario.run.seed,
+        key1=replication,
+    )
+    control.start()
+    faults.start(control)
+    start_balancer(control)
+    plane.start()
+    _run(scenario, plane)
+    return _read(replication, plane, control)
+
+
+def _plane(world: World, engine: Engine) -> Any:
+    """Make the scheduler; the compiled half is imported only when it is wanted."""
+    if engine == "simpy":
+        return Interpreter(world)
+    from .compiled.kernel import Kernel  # noqa: PLC0415 - importing numba takes half a second.
+
+    return Kernel(world)
+
+
+def drain_s(scenario: Scenario) -> float:
+    """Longest time a request can take to be resolved: every attempt to its limits, every back-off."""
+    return (
+        scenario.run.drain_s if scenario.run.drain_s is not None else max(map(_deadline_s, scenario.clients))
+    )
+
+
+def _deadline_s(group: Clients) -> float:
+    limits, retry = group.timeouts, group.retry
+    if limits.total_s:
+        return limits.total_s + 1.0
+    if not limits.connect_s or not limits.request_s:
+        return LONGEST_DRAIN_S
+    backoff_s = sum(
+        min(retry.backoff.max_s, retry.backoff.initial_s * retry.backoff.factor**k)
+        for k in range(retry.attempts)
+    )
+    return retry.attempts * (limits.connect_s + limits.request_s + limits.pool_s) + backoff_s + 1.0
+
+
+def _run(scenario: Scenario, plane: Any) -> None:
+    """Run to the end of arrivals, then second by second until every request is resolved."""
+    end_s = scenario.run.duration_s
+    plane.advance(end_s)
+    last_s = end_s + drain_s(scenario)
+    while plane.world.counts.open_requests and end_s < last_s:
+        end_s = min(end_s + 1.0, last_s)
+        plane.advance(end_s)
+
+
+def _read(number: int, plane: Any, control: Control) -> Replication:
+    """Read the world's counters."""
+    w = plane.world
+    counts, cores, duration_s = w.counts, len(w.cpu_free_s[0]), w.config.duration_s
+    nodes = w.nodes[: w.config.nodes]
+    series = _array(w.series)
+    causes = len(CAUSES)
+    offered, succeeded, failed = int(counts.offered), int(counts.succeeded), int(counts.failed)
+    return Replication(
+        number=number,
+        offered=offered,
+        succeeded=succeeded,
+        failed=failed,
+        in_flight=offered - succeeded - failed,
+        attempts=int(counts.attempts),
+        errors=_array(w.errors)[0],
+        attempt_errors=_array(w.errors)[1],
+        latency=_array(w.latency).reshape(len(PHASES), -1),
+        latency_sum_ns=_array(w.latency_ns),
+        first_packet=_array(w.first_packet),
+        stage_sum_ns=_array(w.stage_ns).reshape(-1, len(STAGES)),
+        timeline=series[:, : 2 + causes],
+        second_latency_ns=series[:, 2 + causes],
+        phases=_array(w.phases),
+        nodes=np.array([(n.connections, n.requests) for n in nodes], np.int64).reshape(-1, 2),
+        pods=np.array([(p.connections, p.requests) for p in w.pods], np.int64).reshape(-1, 2),
+        conntrack_peak=np.array([n.conntrack_peak for n in nodes], np.int64),
+        conntrack_drops=int(counts.conntrack_drops),
+        backlog_drops=int(counts.backlog_drops),
+        retransmissions=int(counts.retransmissions),
+        orphans=int(counts.orphans),
+        node_utilisation=np.array([n.busy_s / (cores * duration_s) for n in nodes]),
+        pod_utilisation=np.array([p.busy_s / (p.workers * duration_s) for p in w.pods]),
+        milestones=tuple(control.milestones),
+        events=int(plane.events),
+        trace=_trace(w),
+    )
+
+
+def _array(rows: Any) -> Counts:
+    return np.array(rows, np.int64)
+
+
+def _trace(w: World) -> NDArray[Any]:
+    """Give the traced requests as one structured array, from either shape."""
+    names = Trace.__slots__
+    rows = [tuple(getattr(row, name) for name in names) for row in w.trace[: int(w.counts.traced)]]
+    kinds = [(name, "f8" if name.endswith("_s") else "i8") for name in names]
+    return np.array(rows, dtype=kinds)

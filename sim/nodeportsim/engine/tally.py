@@ -1,0 +1,135 @@
+"""What is written down when a request arrives, connects, ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .machine import float_bits, rare, step
+from .records import BASE, BUCKETS, SUB, SUCCEEDED
+
+if TYPE_CHECKING:
+    from .records import World
+
+
+@step
+def bucket(x_s: float) -> int:
+    """Bucket of a time: the leading bits of the float itself, 256 buckets an octave."""
+    return max(0, min((float_bits(x_s) >> (52 - SUB)) - BASE, BUCKETS - 1))
+
+
+@step
+def nanoseconds(x_s: float) -> int:
+    """Whole nanoseconds, so that sums merge exactly in any order."""
+    return int(x_s * 1e9 + 0.5)
+
+
+@step
+def second_of(w: World, t: float) -> int:
+    """Row of the series that instant `t` belongs to."""
+    return min(int(t), len(w.series) - 1)
+
+
+@step
+def count_offered(w: World, r: int) -> None:
+    """A request was wanted: it belongs to the second and phase of its intended arrival."""
+    request = w.requests[r]
+    if request.born_s >= w.config.warmup_s:
+        w.counts.offered += 1
+        w.series[second_of(w, request.born_s)][0] += 1
+        w.phases[request.phase][0] += 1
+
+
+@step
+def count_connection(w: World, t: float, r: int, k: int) -> None:
+    """A connection was established."""
+    request = w.requests[r]
+    connection = w.connections[k]
+    w.nodes[connection.node].connections += 1
+    w.pods[connection.pod].connections += 1
+    if request.born_s >= w.config.warmup_s:
+        w.first_packet[bucket(t - request.syn_s)] += 1
+
+
+@step
+def count_attempt_error(w: World, r: int, cause: int) -> None:
+    """One attempt failed."""
+    if w.requests[r].born_s >= w.config.warmup_s:
+        w.errors[1][cause] += 1
+
+
+@step
+def count_success(w: World, t: float, r: int, f: int) -> None:
+    """A request was answered: its latency, and where the time went."""
+    request = w.requests[r]
+    flight = w.flights[f]
+    if request.born_s < w.config.warmup_s:
+        return
+    total = nanoseconds(t - request.born_s)
+    b = bucket(t - request.born_s)
+    w.counts.succeeded += 1
+    w.latency[request.phase][b] += 1
+    w.latency_ns[request.phase] += total
+    w.phases[request.phase][1] += 1
+    w.nodes[flight.node].requests += 1
+    w.pods[flight.pod].requests += 1
+    series = w.series[second_of(w, request.born_s)]
+    series[1] += 1
+    series[len(series) - 1] += total
+    stages = w.stage_ns[b]
+    stages[0] += nanoseconds(request.pool_wait_s)
+    stages[1] += nanoseconds(request.syn_backoff_s)
+    stages[3] += nanoseconds(request.rules_s)
+    stages[4] += nanoseconds(request.node_queue_s + flight.node_queue_s)
+    stages[5] += nanoseconds(flight.pod_queue_s)
+    stages[6] += nanoseconds(flight.demand_s)
+    stages[7] += nanoseconds(request.failed_s)
+    stages[8] += nanoseconds(request.backoff_s)
+    # The wire is what remains: propagation, wake-ups and the CPU of established packets.
+    stages[2] += (
+        total
+        - nanoseconds(request.pool_wait_s)
+        - nanoseconds(request.syn_backoff_s)
+        - nanoseconds(request.rules_s)
+        - nanoseconds(request.node_queue_s + flight.node_queue_s)
+        - nanoseconds(flight.pod_queue_s)
+        - nanoseconds(flight.demand_s)
+        - nanoseconds(request.failed_s)
+        - nanoseconds(request.backoff_s)
+    )
+
+
+@rare
+def count_failure(w: World, r: int, cause: int) -> None:
+    """A request failed for good."""
+    request = w.requests[r]
+    if request.born_s < w.config.warmup_s:
+        return
+    w.counts.failed += 1
+    w.phases[request.phase][2] += 1
+    w.errors[0][cause] += 1
+    w.series[second_of(w, request.born_s)][2 + cause] += 1
+
+
+@rare
+def trace(w: World, t: float, r: int, pod: int, cause: int) -> None:
+    """Keep the resolved request itself."""
+    if w.counts.traced >= len(w.trace):
+        return
+    request = w.requests[r]
+    row = w.trace[w.counts.traced]
+    w.counts.traced += 1
+    row.born_s = request.born_s
+    row.ended_s = t
+    row.number = request.number
+    row.client = request.client
+    row.node = request.node
+    row.pod = pod
+    row.attempts = request.attempt + 1
+    row.cause = cause
+
+
+@step
+def note_end(w: World, t: float, r: int, pod: int, cause: int) -> None:
+    """Trace, where a trace is wanted."""
+    if w.config.trace:
+        trace(w, t, r, pod if cause == SUCCEEDED else -1, cause)

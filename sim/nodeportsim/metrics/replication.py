@@ -1,0 +1,117 @@
+"""What the metrics need to know of one replication, whoever made it.
+
+The engine makes replications and may not be imported here, nor the other way round. This is the shape
+on which both agree, and the names along its axes; a test says that the engine's names are the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Counts = NDArray[np.int64]
+
+CAUSES = (
+    "connect_timeout",
+    "no_route",
+    "refused",
+    "reset",
+    "request_timeout",
+    "pool_timeout",
+    "rejected",
+    "total_timeout",
+)
+STAGES = (
+    "pool_wait",
+    "syn_backoff",
+    "wire",
+    "rules",
+    "node_queue",
+    "pod_queue",
+    "service",
+    "failed_attempts",
+    "backoff",
+)
+PHASES = ("before", "during", "after")
+
+
+class Replication(Protocol):
+    """Counts of one replication.
+
+    Requests whose intended arrival lies in the warm-up are in none of them. Seconds and phases are those
+    of the intended arrival; ``during`` lasts from a fault until every live node's rules know it, and
+    without events everything is ``before``.
+    """
+
+    @property
+    def number(self) -> int:
+        """Which replication it is, from 0."""
+
+    @property
+    def offered(self) -> int:
+        """Requests that were wanted."""
+
+    @property
+    def succeeded(self) -> int:
+        """Requests that were answered."""
+
+    @property
+    def failed(self) -> int:
+        """Requests that failed for good."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were unresolved when the run ended."""
+
+    @property
+    def attempts(self) -> int:
+        """Attempts made for the requests."""
+
+    @property
+    def errors(self) -> Counts:
+        """Failed requests by final cause, shape (causes,)."""
+
+    @property
+    def attempt_errors(self) -> Counts:
+        """Failed attempts by cause, shape (causes,)."""
+
+    @property
+    def latency(self) -> Counts:
+        """Histogram of succeeded requests from their intended arrival, shape (phases, buckets)."""
+
+    @property
+    def latency_sum_ns(self) -> Counts:
+        """Sum of these latencies, shape (phases,)."""
+
+    @property
+    def first_packet(self) -> Counts:
+        """Histogram from the first SYN to the established connection, shape (buckets,)."""
+
+    @property
+    def stage_sum_ns(self) -> Counts:
+        """Time by stage, summed over each latency bucket, shape (buckets, stages)."""
+
+    @property
+    def timeline(self) -> Counts:
+        """Offered, succeeded, failed by cause in each second, shape (seconds, 2 + causes)."""
+
+    @property
+    def phases(self) -> Counts:
+        """Offered, succeeded, failed, shape (phases, 3)."""
+
+    @property
+    def nodes(self) -> Counts:
+        """Connections that entered by each node, requests, shape (nodes, 2)."""
+
+    @property
+    def pods(self) -> Counts:
+        """Connections made to each pod, requests it served, shape (pods, 2)."""
+
+    @property
+    def milestones(self) -> Sequence[tuple[float, str, str]]:
+        """(Time in seconds, name, subject), as (57.2, "node not ready", "node-3")."""

@@ -1,0 +1,163 @@
+"""The numbers of `summary.json`, from the replications of one scenario.
+
+Counts are totals over replications. Everything with an interval is {estimate, low, high} (95 %, see
+`intervals`); what cannot be said is null, with a `reason`. Times are seconds. Numbers are rounded to
+`DIGITS` significant digits, far beyond what any sample carries: libraries and processors may differ in
+the last bit of a sum, the summary may not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nodeportsim.metrics import balance, histogram, timeline
+from nodeportsim.metrics.intervals import (
+    Estimate,
+    failed_ratio,
+    quantile_interval,
+    ratio_interval,
+)
+from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
+from nodeportsim.metrics.stages import splits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from nodeportsim.metrics.replication import Replication
+
+    Counts = NDArray[np.int64]
+    Row = dict[str, Any]
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+DIGITS = 9
+
+
+def summarise(
+    replications: Sequence[Replication],
+    *,
+    causes: Sequence[str] = CAUSES,
+    stages: Sequence[str] = STAGES,
+    phases: Sequence[str] = PHASES,
+) -> Row:
+    """Build every part of the summary that comes from data, in the order of the file.
+
+    Parameters
+    ----------
+    replications
+        At least one; equal shapes but for the length of their timelines.
+    causes, stages, phases
+        Names along the axes.
+
+    Returns
+    -------
+    dict
+        requests, attempts, errors, latency_s, first_packet_s, phases, stages_s, nodes, pods, balance,
+        timeline, milestones, outage (see `timeline.outage_summary`; null where nothing failed).
+    """
+    latency = np.stack([r.latency for r in replications])
+    sums_s = np.stack([r.latency_sum_ns for r in replications]) * np.float64(1e-9)
+    tables = [r.timeline for r in replications]
+    members = {
+        "nodes": np.stack([r.nodes for r in replications]),
+        "pods": np.stack([r.pods for r in replications]),
+    }
+    summary = {
+        "requests": _requests(replications),
+        "attempts": sum(r.attempts for r in replications),
+        "errors": _seen(causes, np.sum([r.errors for r in replications], axis=0)),
+        "latency_s": times(latency.sum(axis=1), sums_s.sum(axis=1)),
+        "first_packet_s": times(np.stack([r.first_packet for r in replications])),
+        "phases": _phases(replications, phases, latency, sums_s),
+        "stages_s": _stages(replications, stages),
+        "nodes": _by_rank(members["nodes"]),
+        "pods": _by_rank(members["pods"]),
+        "balance": {kind: _dicts(balance.balance(table[:, :, 0])) for kind, table in members.items()},
+        "timeline": _timeline(timeline.merge(tables), causes),
+        "milestones": timeline.milestone_summary([r.milestones for r in replications]),
+        "outage": timeline.outage_summary(tables),
+    }
+    rounded: Row = _rounded(summary)
+    return rounded
+
+
+def times(histograms: Counts, sums_s: NDArray[np.float64] | None = None) -> Row:
+    """Return the quantiles and the mean of times, each with its interval.
+
+    Parameters
+    ----------
+    histograms
+        Shape (replications, buckets).
+    sums_s
+        Exact sums, shape (replications,); None takes every time at the middle of its bucket (0.2 %).
+    """
+    sums = histograms @ histogram.midpoints_s() if sums_s is None else sums_s
+    row = {name: quantile_interval(histograms, q) for name, q in QUANTILES.items()}
+    return _dicts(row | {"mean": ratio_interval(sums, histograms.sum(axis=1))})
+
+
+def _requests(replications: Sequence[Replication]) -> Row:
+    names = ("offered", "succeeded", "failed", "in_flight")
+    counts = {name: int(sum(getattr(r, name) for r in replications)) for name in names}
+    return counts | {"replications": len(replications)}
+
+
+def _phases(
+    replications: Sequence[Replication], names: Sequence[str], latency: Counts, sums_s: NDArray[np.float64]
+) -> Row:
+    rows = {}
+    for phase, name in enumerate(names):
+        offered, succeeded, failed = np.stack([r.phases[phase] for r in replications], axis=1)
+        if offered.any():
+            rows[name] = {
+                "offered": int(offered.sum()),
+                "succeeded": int(succeeded.sum()),
+                "failed": int(failed.sum()),
+                "failed_ratio": failed_ratio(failed, offered).as_dict(),
+                "latency_s": times(latency[:, phase], sums_s[:, phase]),
+            }
+    return rows
+
+
+def _stages(replications: Sequence[Replication], names: Sequence[str]) -> Row:
+    columns = splits(replications)
+    return {
+        stage: {name: None if column is None else float(column[at]) for name, column in columns.items()}
+        for at, stage in enumerate(names)
+    }
+
+
+def _by_rank(members: Counts) -> list[Row]:
+    totals = balance.ranked(members).sum(axis=0).tolist()
+    shares = balance.shares_by_rank(members)
+    return [
+        {"rank": rank, "share": share.as_dict(), "connections": connections, "requests": requests}
+        for rank, (share, (connections, requests)) in enumerate(zip(shares, totals, strict=True), start=1)
+    ]
+
+
+def _timeline(table: Counts, causes: Sequence[str]) -> list[Row]:
+    return [
+        {"second": second, "offered": int(row[0]), "succeeded": int(row[1]), "failed": _seen(causes, row[2:])}
+        for second, row in enumerate(table)
+    ]
+
+
+def _seen(names: Sequence[str], counts: Counts) -> dict[str, int]:
+    return {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+
+
+def _dicts(row: dict[str, Estimate]) -> Row:
+    return {name: value.as_dict() for name, value in row.items()}
+
+
+def _rounded(value: Any) -> Any:
+    """Round every float inside to `DIGITS` significant digits; JSON has neither nan nor infinity."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,98 @@
+"""Tidy tables of a run, for people with pandas: one row an observation, the unit in the column name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nodeportsim.metrics import balance, histogram, timeline
+from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
+from nodeportsim.metrics.stages import splits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from nodeportsim.metrics.replication import Replication
+
+
+def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
+    """Return the tables by name.
+
+    Returns
+    -------
+    dict of DataFrame
+        requests (a row a replication), timeline (a row a second, over all replications), nodes and pods
+        (replication and rank), latency (phase and time: share of its succeeded requests at or above it),
+        stages (stage), milestones (replication, name and subject).
+    """
+    return {
+        "requests": _requests(replications),
+        "timeline": _timeline(replications),
+        "nodes": _members(np.stack([r.nodes for r in replications])),
+        "pods": _members(np.stack([r.pods for r in replications])),
+        "latency": _latency(replications),
+        "stages": _stages(replications),
+        "milestones": _milestones(replications),
+    }
+
+
+def _requests(replications: Sequence[Replication]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415  # pandas takes half a second to import.
+
+    names = ("offered", "succeeded", "failed", "in_flight", "attempts")
+    counts = {name: [int(getattr(r, name)) for r in replications] for name in names}
+    causes = dict(zip(CAUSES, np.stack([r.errors for r in replications], axis=1), strict=True))
+    return pd.DataFrame({"replication": [r.number for r in replications], **counts, **causes})
+
+
+def _timeline(replications: Sequence[Replication]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415
+
+    merged = timeline.merge(r.timeline for r in replications)
+    columns = dict(zip(("offered", "succeeded", *CAUSES), merged.T, strict=True))
+    return pd.DataFrame({"second_s": np.arange(len(merged)), **columns})
+
+
+def _members(members: NDArray[np.int64]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415
+
+    ranked = balance.ranked(members)
+    runs, size, _ = ranked.shape
+    totals = np.maximum(ranked[:, :, 0].sum(axis=1, keepdims=True), 1)
+    return pd.DataFrame(
+        {
+            "replication": np.repeat(np.arange(runs), size),
+            "rank": np.tile(np.arange(1, size + 1), runs),
+            "connections": ranked[:, :, 0].ravel(),
+            "share_ratio": (ranked[:, :, 0] / totals).ravel(),
+            "requests": ranked[:, :, 1].ravel(),
+        }
+    )
+
+
+def _latency(replications: Sequence[Replication]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415
+
+    parts = []
+    for at, phase in enumerate(PHASES):
+        latency_s, share = histogram.ccdf(histogram.merge(r.latency[at] for r in replications))
+        parts.append(pd.DataFrame({"phase": phase, "latency_s": latency_s, "ccdf_ratio": share}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _stages(replications: Sequence[Replication]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415
+
+    columns = {f"{name}_s": np.nan if part is None else part for name, part in splits(replications).items()}
+    return pd.DataFrame({"stage": STAGES, **columns})
+
+
+def _milestones(replications: Sequence[Replication]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415
+
+    rows = [(r.number, name, subject, time_s) for r in replications for time_s, name, subject in r.milestones]
+    return pd.DataFrame(rows, columns=["replication", "name", "subject", "time_s"])

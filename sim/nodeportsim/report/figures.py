@@ -1,0 +1,151 @@
+"""Every figure by its name, and how one is written: pictures, their data, their words.
+
+A figure is drawn from its tables alone; the tables are written beside it as CSV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from nodeportsim.errors import InputError
+from nodeportsim.report import canvas
+from nodeportsim.report.plots import curves, latency, paired, shares, stages, timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from nodeportsim.report.words import Text
+
+    Frames = Callable[[Mapping[str, Any], Mapping[str, DataFrame]], dict[str, DataFrame]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A figure: what it needs, what it says, how it looks.
+
+    Parameters
+    ----------
+    question
+        What it answers, for lists of figures.
+    frames
+        Picks the figure's tables from (summary, tables); empty where these do not carry it.
+    text
+        Makes title, caption and alternative text from these tables, given by name.
+    draw
+        Draws them; takes `theme` too.
+    """
+
+    question: str
+    frames: Frames
+    text: Callable[..., Text]
+    draw: Callable[..., Figure]
+
+
+def _curve(question: str, curve: curves.Curve) -> Plot:
+    return Plot(question=question, frames=curve.frames, text=curve.text, draw=curve.draw)
+
+
+PLOTS = {
+    "failure_timeline": Plot(
+        question="How many requests fail, when, why, and what was the control plane doing?",
+        frames=timeline.frames,
+        text=timeline.text,
+        draw=timeline.draw,
+    ),
+    "latency_ccdf": Plot(
+        question="How long do requests take, and is the tail a SYN sent again?",
+        frames=latency.frames,
+        text=latency.text,
+        draw=latency.draw,
+    ),
+    "shares": Plot(
+        question="Is the load even over nodes and pods, or worse than chance?",
+        frames=shares.frames,
+        text=shares.text,
+        draw=shares.draw,
+    ),
+    "stages": Plot(
+        question="Where does the time of a request go?",
+        frames=stages.frames,
+        text=stages.text,
+        draw=stages.draw,
+    ),
+    "first_packet_cost": _curve("What do many Services cost a new connection?", curves.FIRST_PACKET_COST),
+    "hottest_pod": _curve("How many connections make the load even?", curves.HOTTEST_POD),
+    "conntrack_wall": _curve("At which rate is the conntrack table full?", curves.CONNTRACK_WALL),
+    "paired": Plot(
+        question="What does a variant change?",
+        frames=paired.frames,
+        text=paired.text,
+        draw=paired.draw,
+    ),
+}
+
+
+def plot(name: str) -> Plot:
+    """Find a figure by its name.
+
+    Raises
+    ------
+    InputError
+        There is none of that name.
+    """
+    if name not in PLOTS:
+        close = get_close_matches(name, PLOTS, n=1)
+        hint = f"did you mean {close[0]}?" if close else None
+        raise InputError(f"must be one of {', '.join(PLOTS)}", field="figure", got=name, hint=hint)
+    return PLOTS[name]
+
+
+def available(summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[str, dict[str, DataFrame]]:
+    """Name the figures that a run or a study carries, each with its tables."""
+    found = {name: plot.frames(summary, tables) for name, plot in PLOTS.items()}
+    return {name: frames for name, frames in found.items() if frames}
+
+
+def draw(
+    name: str,
+    summary: Mapping[str, Any],
+    tables: Mapping[str, DataFrame],
+    *,
+    theme: canvas.Theme = "light",
+) -> Figure:
+    """Draw one figure of a run or a study.
+
+    Raises
+    ------
+    InputError
+        There is no such figure, or what was run does not carry it.
+    """
+    chosen = plot(name)
+    frames = chosen.frames(summary, tables)
+    if not frames:
+        raise InputError(f"is not a figure of what was run: {chosen.question}", field="figure", got=name)
+    return chosen.draw(**frames, theme=theme)
+
+
+def write(
+    name: str,
+    frames: Mapping[str, DataFrame],
+    folder: Path,
+    *,
+    theme: canvas.Theme = "light",
+    formats: Sequence[canvas.Format] = ("svg", "png"),
+) -> list[Path]:
+    """Write ``<name>.svg``, ``<name>.png`` and the tables as ``<name>.csv``, ``<name>.<table>.csv``.
+
+    The first table, the one that is drawn, has the figure's own name. A dark figure is ``<name>-dark.*``.
+    """
+    stem = folder / (name if theme == "light" else f"{name}-{theme}")
+    paths = canvas.save(plot(name).draw(**frames, theme=theme), stem, formats, theme)
+    for place, (table, frame) in enumerate(frames.items()):
+        path = folder / (f"{name}.csv" if place == 0 else f"{name}.{table}.csv")
+        frame.to_csv(path, index=False, lineterminator="\n")
+        paths.append(path)
+    return paths

@@ -1,0 +1,1 @@
+"""Many replications, many cells: runs, experiments, and the files they leave."""

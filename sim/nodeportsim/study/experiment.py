@@ -1,0 +1,316 @@
+"""A question asked over a grid: one scenario, varied, every cell run alike, one tidy table.
+
+An ``experiment.yaml`` names a base scenario and what changes::
+
+    apiVersion: nodeportsim/v1
+    kind: Experiment
+    question: What do many Services cost a new connection?
+    scenario: scenario.yaml
+    variants: {iptables: {proxy.mode: iptables}, ipvs: {proxy.mode: ipvs}}
+    vary: {background.services: [10, 1000, 30000]}
+    metrics: [stages_s.rules.mean]
+    figure: {name: first_packet_cost, x: background.services, metric: stages_s.rules.mean, scale: 1e6}
+
+Every variant is crossed with every value of every `vary`; paths are those of ``--set``. All cells share
+the scenario's seed, so they share arrivals and demands and their differences are paired.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from nodeportsim.errors import InputError
+from nodeportsim.scenario.documents import Source, documents, locate
+from nodeportsim.scenario.quantities import Many  # noqa: TC001  (pydantic reads the annotation)
+from nodeportsim.scenario.spec import Spec
+from nodeportsim.study.run import MEASURES, Outcome, compare, run
+from nodeportsim.study.store import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pandas as pd
+
+Value = str | int | float | bool | None
+Settings = dict[str, Value]
+
+
+class Curve(Spec):
+    """A figure of one metric against one parameter, a line a variant.
+
+    Parameters
+    ----------
+    name
+        A figure of `nodeportsim.report` that draws a curve.
+    x, x_column
+        The varied path on the x axis, and the column in which that figure expects it.
+    metric
+        What is drawn, times `scale`: figures state their unit, summaries are in SI.
+    """
+
+    name: str
+    x: str
+    x_column: str
+    metric: str
+    scale: Annotated[float, Field(gt=0, strict=False)] = 1.0
+
+
+class Paired(Spec):
+    """A figure of each variant's difference to one of them, within replications that share their draws.
+
+    Parameters
+    ----------
+    baseline
+        The variant that the others are compared with.
+    metrics
+        Of `nodeportsim.study.run.MEASURES`.
+    """
+
+    baseline: str
+    metrics: Many[str] = tuple(MEASURES)
+
+
+class Experiment(Spec):
+    """What ``experiment.yaml`` declares."""
+
+    api_version: Literal["nodeportsim/v1"] = "nodeportsim/v1"
+    kind: Literal["Experiment"]
+    question: str
+    scenario: str
+    variants: dict[str, Settings] = Field({"base": {}}, description="name: settings")
+    vary: dict[str, Many[Value]] = Field(default_factory=dict)
+    metrics: Many[str] = Field((), description="names or beginnings of names; default: all")
+    figure: Curve | None = None
+    paired: Paired | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if not self.variants or not all(self.vary.values()):
+            raise ValueError("variants and vary must not be empty")
+        if self.paired is not None and self.paired.baseline not in self.variants:
+            raise ValueError(f"paired.baseline must be one of {', '.join(self.variants)}")
+        if self.paired is not None and not set(self.paired.metrics) <= MEASURES.keys():
+            raise ValueError(f"paired.metrics must be of {', '.join(MEASURES)}")
+        if self.figure is not None and self.figure.x not in self.vary:
+            raise ValueError("figure.x must be a path of vary")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One point of the grid: what it is called, and what is set there."""
+
+    variant: str
+    point: Mapping[str, Value]
+    sets: tuple[str, ...]
+
+    @property
+    def labels(self) -> dict[str, Value]:
+        """Columns that name this cell in a table."""
+        return {"variant": self.variant, **self.point}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What an experiment gives: `table` with one row a cell and metric, and tables for the figures."""
+
+    table: pd.DataFrame
+    figures: dict[str, pd.DataFrame]
+
+
+def cells(experiment: Experiment) -> Iterator[Cell]:
+    """Every variant crossed with every combination of values, in the order of the file."""
+    for variant, settings in experiment.variants.items():
+        for combination in itertools.product(*experiment.vary.values()):
+            point = dict(zip(experiment.vary, combination, strict=True))
+            sets = tuple(f"{path}={_text(value)}" for path, value in {**settings, **point}.items())
+            yield Cell(variant=variant, point=point, sets=sets)
+
+
+def _text(value: Value) -> str:
+    """Write a value as ``--set`` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def experiments() -> list[str]:
+    """Name the experiments that come with the package."""
+    from nodeportsim.scenario.profile import data_folder
+
+    return sorted(path.parent.name for path in data_folder("experiments").glob("*/experiment.yaml"))
+
+
+def find(name: str) -> tuple[Experiment, Path]:
+    """Read an experiment by file or by the name of one of ours; give its folder too.
+
+    Raises
+    ------
+    InputError
+        There is none, or it is not usable; located.
+    """
+    from nodeportsim.scenario.profile import data_folder
+
+    if name in experiments():
+        path = Path(data_folder("experiments")) / name / "experiment.yaml"
+    elif Path(name).exists():
+        path = Path(name)
+    else:
+        near = difflib.get_close_matches(name, experiments(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"ours are {', '.join(experiments())}"
+        raise InputError("is neither a file nor one of our experiments", field=name, hint=hint)
+    return read_experiment(Source(file=str(path), text=text_of(path))), path.parent
+
+
+def read_experiment(source: Source) -> Experiment:
+    """Turn the text of an ``experiment.yaml`` into an `Experiment`; errors say where."""
+    found = documents(source)
+    if len(found) != 1 or not isinstance(found[0], dict):
+        raise InputError("must hold one mapping: an experiment", location=source.at(0, 0))
+    try:
+        return Experiment.model_validate(found[0], context={"file": True}, by_alias=True, by_name=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path, is_unknown = first["loc"], first["type"] == "extra_forbidden"
+        rules = {"extra_forbidden": "is unknown", "missing": "is missing"}
+        raise InputError(
+            rules.get(first["type"], first["msg"].removeprefix("Value error, ").lower()),
+            field=".".join(map(str, path)) or None,
+            hint=_meant(str(path[-1])) if is_unknown else None,
+            location=locate(source, 0, path, key=is_unknown),
+        ) from None
+
+
+def _meant(key: str) -> str | None:
+    known = [str(i.alias) for model in (Experiment, Curve, Paired) for i in model.model_fields.values()]
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else None
+
+
+def run_experiment(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    replications: int | None = None,
+    engine: str | None = None,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Findings:
+    """Run every cell; `folder` is where the experiment's file stands.
+
+    Raises
+    ------
+    InputError
+        A cell is no scenario. All cells are read before the first one runs.
+    """
+    import pandas as pd
+
+    from nodeportsim.scenario.read import read
+
+    more = () if replications is None else (f"run.replications={replications}",)
+    grid = [(cell, read(folder / experiment.scenario, sets=cell.sets + more)) for cell in cells(experiment)]
+    outcomes: list[tuple[Cell, Outcome]] = []
+    for cell, scenario in grid:
+        outcomes.append((cell, run(scenario, engine=engine, jobs=jobs)))
+        if progress:
+            progress(len(outcomes), len(grid))
+    rows = [{**cell.labels, **row} for cell, outcome in outcomes for row in measures(outcome.summary)]
+    table = pd.DataFrame(rows).astype({"estimate": float, "low": float, "high": float})
+    if experiment.metrics:
+        table = table[table["metric"].str.startswith(experiment.metrics)].reset_index(drop=True)
+    if table.empty:
+        raise InputError("name no measure of these runs", field="metrics", got=list(experiment.metrics))
+    return Findings(table=table, figures=_figures(experiment, table, outcomes))
+
+
+def measures(summary: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, Any]]:
+    """Flatten a summary: one row ``metric, estimate, low, high`` for each number in it.
+
+    Lists (shares by rank, the timeline) and provenance are no measures of a cell and are left out.
+    """
+    for key, value in summary.items():
+        name = f"{prefix}{key}"
+        if name == "provenance":
+            continue
+        if isinstance(value, dict) and "estimate" in value:
+            yield {"metric": name, **{k: value[k] for k in ("estimate", "low", "high")}}
+        elif isinstance(value, dict):
+            yield from measures(value, f"{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield {"metric": name, "estimate": float(value), "low": None, "high": None}
+
+
+def _figures(
+    experiment: Experiment, table: pd.DataFrame, outcomes: list[tuple[Cell, Outcome]]
+) -> dict[str, pd.DataFrame]:
+    figures = {}
+    if experiment.figure is not None:
+        figures[experiment.figure.name] = _curve(experiment.figure, table)
+    if experiment.paired is not None:
+        figures["paired"] = _paired(experiment.paired, outcomes)
+    return figures
+
+
+def _curve(curve: Curve, table: pd.DataFrame) -> pd.DataFrame:
+    """Shape the table as the report's curves want it."""
+    rows = table[table["metric"] == curve.metric]
+    if rows.empty:
+        raise InputError("must be a measure of these runs", field="figure.metric", got=curve.metric)
+    numbers = rows[["estimate", "low", "high"]].astype(float) * curve.scale
+    named = rows[["variant", curve.x]].set_axis(["series", curve.x_column], axis=1)
+    return named.assign(kind="simulated").join(numbers).reset_index(drop=True)
+
+
+def _paired(paired: Paired, outcomes: list[tuple[Cell, Outcome]]) -> pd.DataFrame:
+    """Compare every cell with the baseline's cell at the same point."""
+    import pandas as pd
+
+    bases = {tuple(cell.point.items()): o for cell, o in outcomes if cell.variant == paired.baseline}
+    parts = []
+    for cell, outcome in outcomes:
+        if cell.variant != paired.baseline:
+            name = ", ".join((cell.variant, *(f"{path} {value}" for path, value in cell.point.items())))
+            table = compare(bases[tuple(cell.point.items())], outcome)
+            parts.append(table.assign(variant=name, baseline=paired.baseline))
+    pairs = pd.concat(parts)
+    pairs = pairs[pairs["metric"].isin(paired.metrics)].dropna(subset=["difference_ratio"])
+    return pairs.sort_values("metric", kind="stable", ignore_index=True)
+
+
+def conclusions(experiment: Experiment, findings: Findings) -> str:
+    """Write in Markdown what the table says: each metric's extremes, and whether they can be told apart."""
+    lines = [f"# {experiment.question}", ""]
+    for metric, rows in findings.table.dropna(subset=["estimate"]).groupby("metric", sort=False):
+        order = rows["estimate"].argsort()
+        low, high = rows.iloc[order.iloc[0]], rows.iloc[order.iloc[-1]]
+        lines.append(f"- `{metric}`: {_extremes(experiment, low, high)}")
+    return "\n".join(lines) + "\n"
+
+
+def _extremes(experiment: Experiment, low: pd.Series, high: pd.Series) -> str:
+    """Say lowest and highest cell of one metric."""
+    if low["estimate"] == high["estimate"]:
+        return f"{low['estimate']:.4g} in every cell."
+    where = [_name(experiment, row) for row in (low, high)]
+    verdict = "the 95 % intervals overlap" if _overlap(low, high) else "the 95 % intervals do not overlap"
+    if any(row[["low", "high"]].isna().any() for row in (low, high)):
+        verdict = "there are no intervals"
+    return f"from {_number(low)} ({where[0]}) to {_number(high)} ({where[1]}); {verdict}."
+
+
+def _overlap(low: pd.Series, high: pd.Series) -> bool:
+    return bool(high["low"] <= low["high"])
+
+
+def _name(experiment: Experiment, row: pd.Series) -> str:
+    return ", ".join([str(row["variant"]), *(f"{path} {row[path]}" for path in experiment.vary)])
+
+
+def _number(row: pd.Series) -> str:
+    text = f"{row['estimate']:.4g}"
+    return text if row[["low", "high"]].isna().any() else f"{text} [{row['low']:.4g}, {row['high']:.4g}]"

@@ -1,0 +1,89 @@
+"""Runs and studies to draw: the synthetic replications of `tests/synthetic.py`, summed up for real."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+import synthetic
+
+from nodeportsim.metrics.summarise import summarise
+from nodeportsim.metrics.tables import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = tuple[dict[str, Any], dict[str, pd.DataFrame]]
+
+
+def made(
+    replications: int = 10, *, name: str = "node-failure", thresholds: tuple[Any, ...] = (), **what: Any
+) -> Run:
+    """Summary and tables of synthetic replications, with the provenance that `study` would add."""
+    runs = synthetic.replications(replications, **what)
+    summary = summarise(runs)
+    summary["thresholds"] = [
+        dict(zip(("name", "limit", "value", "ok"), row, strict=True)) for row in thresholds
+    ]
+    summary["provenance"] = {
+        "scenario": name,
+        "scenario_sha256": "3f" * 32,
+        "profile": "kernel-6.18",
+        "profile_sha256": "ab" * 32,
+        "version": "0.1.0",
+        "seed": 1,
+        "replications": replications,
+        "engine": "compiled",
+        "libraries": {"numpy": "2.0.0", "simpy": "4.1.1"},
+        "assumptions": ["network.clientNode is 0.25 ms"],
+    }
+    return summary, tables(runs)
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Run]:
+    return made
+
+
+@pytest.fixture(scope="session")
+def failure() -> Run:
+    """Five nodes, one of them dead from 20 s until everybody knows at 45 s."""
+    return made(
+        fault=(20.0, 45.0),
+        connections=40,
+        thresholds=(("latency.p99", "<50ms", 1.01, False), ("pods.max_over_mean", "<1.3", 1.02, True)),
+    )
+
+
+@pytest.fixture(scope="session")
+def study() -> dict[str, pd.DataFrame]:
+    """Tables in the shapes that studies hand over (docs/figures.md)."""
+    curve = ["series", "kind", "estimate", "low", "high"]
+    cost = [
+        (mode, "simulated", base + slope * n, base, base + 2 * slope * n + 1, n)
+        for mode, base, slope in (("iptables", 12.0, 0.02), ("ipvs", 14.0, 0.0), ("nftables", 13.5, 0.0))
+        for n in (1, 100, 30_000)
+    ]
+    cost.append(("iptables", "measured", 14.2, None, None, 100))
+    hottest = [
+        ("random", kind, 1 + 3 / n**0.5, None, None, n)
+        for kind in ("simulated", "closed form")
+        for n in (10, 100, 2000)
+    ]
+    full = [
+        (policy, "simulated", min(131_072, 120 * share * n), None, None, n, 131_072)
+        for policy, share in (("Cluster", 1.0), ("Local", 0.5))
+        for n in (100, 1000, 2000)
+    ]
+    paired = [
+        ("p50 latency", "nftables", "iptables", -0.03, -0.04, -0.02),
+        ("failed requests", "nftables", "iptables", 0.002, -0.01, 0.014),
+    ]
+    differences = ["difference_ratio", "low_ratio", "high_ratio"]
+    return {
+        "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
+        "hottest_pod": pd.DataFrame(hottest, columns=[*curve, "connections"]),
+        "conntrack_wall": pd.DataFrame(full, columns=[*curve, "connections_per_s", "limit"]),
+        "paired": pd.DataFrame(paired, columns=["metric", "variant", "baseline", *differences]),
+    }

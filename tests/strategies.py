@@ -1,0 +1,221 @@
+"""Random small scenarios: every mechanism of the engine, tiny limits, quick clocks, many ties.
+
+A scenario lasts 1 to 3 s and offers some hundred requests. Times come from a short list of round figures and
+arrivals may be fixed, so that many things fall on the same instant: ties are where schedulers differ.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from hypothesis import strategies as st
+
+from nodeportsim.scenario import spec
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+LIMITS_S = (1.0, 0.05, 0.25, 4.0)  # 4 s: long enough for EHOSTUNREACH after 3.06 s.
+DELAYS_S = (0.0, 0.00025, 0.01)
+ARRIVALS: tuple[Literal["poisson", "fixed", "bursty", "trace"], ...] = ("poisson", "fixed", "bursty", "trace")
+CLOCKS = spec.ControlPlane(
+    lease_renew_interval_s=0.25,
+    node_monitor_period_s=0.1,
+    node_monitor_grace_period_s=0.5,
+    slice_min_delay_s=0.2,
+    toleration_s=0.5,
+    kubelet_relist_s=0.1,
+)
+QUICK_PROBE = spec.Probe(period_s=0.2, timeout_s=0.1, failure_threshold=2)
+
+
+def laws(means_s: tuple[float, ...] = (0.01, 0.001, 0.04)) -> SearchStrategy[spec.Law]:
+    means = st.sampled_from(means_s)
+    plain = st.builds(spec.Law, dist=st.sampled_from(("constant", "exponential", "uniform")), mean_s=means)
+    return plain | means.map(lambda mean_s: spec.Law(dist="lognormal", mean_s=mean_s, p99_s=5.0 * mean_s))
+
+
+def networks() -> SearchStrategy[spec.Network]:
+    return st.builds(
+        spec.Network,
+        topology=st.sampled_from(("flat", "zones")),
+        client_node_s=st.sampled_from(DELAYS_S),
+        node_node_s=st.sampled_from(DELAYS_S),
+        wake_up_s=st.sampled_from((0.0, 0.00004)),
+        jitter_s=st.sampled_from((0.0, 0.0, 0.002)),
+        loss_ratio=st.sampled_from((0.0, 0.0, 0.1)),
+        overlay=st.sampled_from(("none", "vxlan")),
+        client_hop=st.sampled_from(("silent", "no-route")),
+        node_hop=st.sampled_from(("silent", "no-route")),
+    )
+
+
+def clusters() -> SearchStrategy[spec.Cluster]:
+    proxy = st.builds(
+        spec.Proxy,
+        mode=st.sampled_from(get_args(spec.Mode)),
+        scheduler=st.sampled_from(("rr", "wrr", "lc", "wlc", "sh")),
+        min_sync_period_s=st.sampled_from((0.0, 0.2)),
+    )
+    conntrack = st.builds(
+        spec.Conntrack,
+        max=st.sampled_from((None, None, None, None, 40, 8)),
+        time_wait_s=st.sampled_from((0.0, 0.5, 120.0)),
+    )
+    return st.builds(
+        spec.Cluster,
+        nodes=st.integers(1, 4),
+        zones=st.integers(1, 2),
+        cores=st.integers(1, 2),
+        proxy=proxy,
+        network=networks(),
+        control_plane=st.just(CLOCKS),
+        conntrack=conntrack,
+    )
+
+
+def services() -> SearchStrategy[spec.Service]:
+    return st.builds(
+        spec.Service,
+        type=st.sampled_from(("NodePort", "NodePort", "ClusterIP")),
+        replicas=st.sampled_from((4, 1, 2, 3, 6, 9, 0)),
+        external_traffic_policy=st.sampled_from(("Cluster", "Cluster", "Local")),
+        internal_traffic_policy=st.sampled_from(("Cluster", "Local")),
+        session_affinity=st.sampled_from(("None", "None", "ClientIP")),
+        affinity_timeout_seconds=st.sampled_from((1, 10800)),
+    )
+
+
+@st.composite
+def placements(draw: DrawFn, cluster: spec.Cluster, service: spec.Service) -> tuple[spec.Placement, ...]:
+    """Round robin, or anywhere, some endpoints outside the cluster, unready or on their way out."""
+    if draw(st.booleans()):
+        return ()
+    places = st.sampled_from((*cluster.names, *cluster.names, None))
+    return tuple(
+        spec.Placement(
+            name=f"{service.name}-{p}",
+            node=draw(places),
+            ready=draw(st.sampled_from((True, True, True, True, False))),
+            serving=draw(st.booleans()),
+            terminating=draw(st.sampled_from((False, False, True))),
+        )
+        for p in range(service.replicas)
+    )
+
+
+def pods(placement: SearchStrategy[Any]) -> SearchStrategy[spec.Pods]:
+    return st.builds(
+        spec.Pods,
+        workers=st.integers(1, 3),
+        service_time=laws(),
+        backlog=st.sampled_from((0, 2, 511)),
+        overload=st.sampled_from(("queue", "reject")),
+        queue_limit=st.sampled_from((0, 2, 1000)),
+        startup_s=st.sampled_from((0.0, 0.2)),
+        readiness_probe=st.just(QUICK_PROBE),
+        termination_grace_period_seconds=st.integers(0, 1),
+        placement=placement,
+    )
+
+
+def connections() -> SearchStrategy[spec.Connections]:
+    kept = st.builds(
+        spec.Connections,
+        reuse=st.sampled_from(("lifo", "fifo", "random")),
+        size=st.integers(1, 4),
+        streams=st.sampled_from((1, 1, 3)),
+        max_requests=st.sampled_from((0, 1, 3)),
+        max_age_s=st.sampled_from((0.0, 0.25)),
+        idle_timeout_s=st.sampled_from((0.0, 0.05, 90.0)),
+    )
+    return st.just(spec.Connections()) | kept
+
+
+def retries() -> SearchStrategy[spec.Retry]:
+    backoff = st.builds(
+        spec.Backoff,
+        initial_s=st.sampled_from((0.0, 0.05)),
+        max_s=st.sampled_from((0.05, 0.2)),
+        jitter=st.sampled_from(("none", "equal", "full")),
+    )
+    return st.builds(
+        spec.Retry, attempts=st.integers(1, 3), node=st.sampled_from(("next", "same")), backoff=backoff
+    )
+
+
+@st.composite
+def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> spec.Clients:
+    """One group of clients; its load is up to 100 requests/s, or closed with short thoughts."""
+    arrivals = draw(st.sampled_from(ARRIVALS))
+    instants = st.lists(st.sampled_from((0.0, 0.1, 0.25, 0.5, 0.75)), min_size=1, max_size=30).map(sorted)
+    limit_s = st.sampled_from(LIMITS_S)
+    return spec.Clients(
+        name=f"group-{number}",
+        count=draw(st.integers(1, 5)),
+        loop=draw(st.sampled_from(("open", "open", "closed"))),
+        rate_rps=draw(st.sampled_from((20.0, 50.0, 100.0))),
+        arrivals=arrivals,
+        burst=draw(st.sampled_from((1, 5))),
+        trace_s=tuple(draw(instants)) if arrivals == "trace" else (),
+        think_time=draw(laws((0.04, 0.1))),
+        entry=spec.Entry(
+            policy=draw(st.sampled_from(get_args(spec.Entry.model_fields["policy"].annotation))),
+            ttl_s=draw(st.sampled_from((0.0, 0.25))),
+        ),
+        connections=draw(connections()),
+        timeouts=spec.Timeouts(
+            connect_s=draw(limit_s),
+            request_s=draw(limit_s),
+            total_s=draw(st.sampled_from((0.0, 0.0, 0.25, 2.0))),
+            pool_s=draw(st.sampled_from((0.0, 0.05))),
+        ),
+        retry=draw(retries()),
+        syn_schedule=draw(st.sampled_from(("linear", "doubling"))),
+        zone=draw(st.sampled_from((None, *zones))),
+    )
+
+
+@st.composite
+def faults(draw: DrawFn, nodes: tuple[str, ...], pods: tuple[str, ...]) -> spec.Event:
+    """One fault that may end within the run, at an instant where arrivals fall too."""
+    kinds = get_args(spec.Fault) if pods else [k for k in get_args(spec.Fault) if not k.startswith("pod-")]
+    fault = draw(st.sampled_from(kinds))
+    target = (
+        {"pod": draw(st.sampled_from(pods))}
+        if fault.startswith("pod-")
+        else {"node": draw(st.sampled_from(nodes))}
+    )
+    return spec.Event(
+        at_s=draw(st.sampled_from((0.0, 0.25, 0.5))),
+        fault=fault,
+        for_s=draw(st.sampled_from((None, 0.25, 1.0))),
+        **target,
+    )
+
+
+def balancers() -> SearchStrategy[spec.Balancer]:
+    kind = st.sampled_from(("node-port", "healthz", "health-check-node-port"))
+    check = st.builds(spec.Check, kind=kind, interval_s=st.just(0.1), timeout_s=st.just(0.05))
+    policy = st.sampled_from(("round-robin", "least-connections"))
+    return st.builds(spec.Balancer, policy=policy, check=check, failover_s=st.sampled_from((0.0, 0.2)))
+
+
+@st.composite
+def scenarios(draw: DrawFn, *, events: int = 2) -> spec.Scenario:
+    """A whole scenario with at most so many events."""
+    cluster, service = draw(clusters()), draw(services())
+    standing = draw(pods(placements(cluster, service)))
+    number = draw(st.integers(1, 2))
+    names = tuple(p.name for p in standing.placement) or tuple(f"web-{p}" for p in range(service.replicas))
+    return spec.Scenario(
+        cluster=cluster,
+        service=service,
+        pods=standing,
+        clients=tuple(draw(groups(k, cluster.zone_names)) for k in range(number)),
+        balancer=draw(st.none() | balancers()),
+        events=tuple(draw(faults(cluster.names, names)) for _ in range(draw(st.integers(0, events)))),
+        run=spec.Run(
+            duration_s=draw(st.sampled_from((1.0, 1.75))), seed=draw(st.integers(0, 999)), drain_s=30.0
+        ),
+    )

@@ -1,0 +1,179 @@
+"""An experiment is its grid: every cell once, alike, in one tidy table; what is said follows from it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+import synthetic
+
+from nodeportsim.engine import simulate as engine
+from nodeportsim.errors import InputError
+from nodeportsim.scenario.documents import Source
+from nodeportsim.scenario.read import read
+from nodeportsim.study.experiment import (
+    Experiment,
+    Findings,
+    cells,
+    conclusions,
+    experiments,
+    find,
+    measures,
+    read_experiment,
+    run_experiment,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GRID = """\
+apiVersion: nodeportsim/v1
+kind: Experiment
+question: Does it matter?
+scenario: base.yaml
+variants: {few: {replicas: 2}, many: {replicas: 5}}
+vary: {clients.count: [5, 20], proxy.mode: [iptables, ipvs]}
+metrics: [requests.failed, latency_s.p50]
+"""
+
+
+def experiment(extra: str = "") -> Experiment:
+    return read_experiment(Source(file="experiment.yaml", text=GRID + extra))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base scenario, and an engine that makes its replications up: slower with more pods."""
+
+    def simulate(scenario: Any, replication: int = 0, **_: Any) -> synthetic.Replication:
+        service_s = 0.001 * scenario.service.replicas
+        return synthetic.replication(replication, duration_s=5, fault=(1.0, 2.0), service_s=service_s)
+
+    monkeypatch.setattr(engine, "simulate", simulate)
+    (tmp_path / "base.yaml").write_text("run: {duration: 5s, replications: 12}\n")
+    return tmp_path
+
+
+def test_the_cells_are_the_product_of_variants_and_values() -> None:
+    expected = list(itertools.product(("few", "many"), (5, 20), ("iptables", "ipvs")))
+    assert [(c.variant, *c.point.values()) for c in cells(experiment())] == expected
+    assert next(cells(experiment())).sets == ("replicas=2", "clients.count=5", "proxy.mode=iptables")
+
+
+def test_the_table_has_one_row_a_cell_and_metric(folder: Path) -> None:
+    told: list[tuple[int, int]] = []
+    findings = run_experiment(experiment(), folder, progress=lambda done, total: told.append((done, total)))
+    table = findings.table
+    assert list(table) == ["variant", "clients.count", "proxy.mode", "metric", "estimate", "low", "high"]
+    assert len(table) == 8 * 2
+    assert not table.duplicated(["variant", "clients.count", "proxy.mode", "metric"]).any()
+    assert told == [(cell, 8) for cell in range(1, 9)]
+
+
+def test_a_curve_is_the_table_in_the_figure_s_own_words(folder: Path) -> None:
+    shape = "name: hottest_pod, x: clients.count, xColumn: connections"
+    extra = f"figure: {{{shape}, metric: latency_s.p50, scale: 1e3}}\n"
+    findings = run_experiment(experiment(extra), folder)
+    curve, table = findings.figures["hottest_pod"], findings.table
+    rows = table[table["metric"] == "latency_s.p50"].reset_index()
+    assert list(curve) == ["series", "connections", "kind", "estimate", "low", "high"]
+    assert (curve["estimate"] == rows["estimate"] * 1e3).all()
+    assert (curve["connections"] == rows["clients.count"]).all()
+
+
+def test_pairs_compare_cells_at_the_same_point(folder: Path) -> None:
+    extra = "paired: {baseline: few, metrics: [latency_mean_s]}\n"
+    pairs = run_experiment(experiment(extra), folder).figures["paired"]
+    assert list(pairs["variant"]) == [
+        f"many, clients.count {count}, proxy.mode {mode}"
+        for count in (5, 20)
+        for mode in ("iptables", "ipvs")
+    ]
+    # 2 ms of service against 5 ms, the same draws, so every pair differs by the same.
+    assert pairs["difference"].max() == pairs["difference"].min() > 0
+    assert (pairs["low_ratio"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("extra", "rule"),
+    [
+        ("paired: {baseline: nobody}\n", "must be one of few, many"),
+        ("paired: {baseline: few, metrics: [speed]}\n", "must be of failed_ratio"),
+        ("figure: {name: x, x: nodes, xColumn: y, metric: z}\n", "must be a path of vary"),
+        ("figures: []\n", "did you mean figure?"),
+        ("question: again\n", "twice"),
+    ],
+)
+def test_a_wrong_experiment_is_refused_with_its_place(extra: str, rule: str) -> None:
+    with pytest.raises(InputError, match=r"experiment.yaml:\d+:\d+: ") as error:
+        experiment(extra)
+    assert rule in str(error.value)
+
+
+def test_a_wrong_cell_stops_the_experiment_before_the_first_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "simulate", None)
+    wrong = GRID.replace("[iptables, ipvs]", "[iptables, ebpf]")
+    with pytest.raises(InputError, match="ebpf"):
+        run_experiment(read_experiment(Source(file="e.yaml", text=wrong)), folder)
+
+
+@pytest.mark.usefixtures("folder")
+def test_metrics_that_no_run_has_are_refused(folder: Path) -> None:
+    none = GRID.replace("requests.failed, latency_s.p50", "speed")
+    with pytest.raises(InputError, match="name no measure"):
+        run_experiment(read_experiment(Source(file="e.yaml", text=none)), folder)
+
+
+def test_measures_are_the_numbers_of_a_summary() -> None:
+    summary = {
+        "attempts": 3,
+        "latency_s": {"p50": {"estimate": 0.1, "low": None, "high": None, "reason": "few"}},
+        "nodes": [{"rank": 1}],
+        "ok": True,
+        "provenance": {"seed": 1},
+    }
+    assert list(measures(summary)) == [
+        {"metric": "attempts", "estimate": 3.0, "low": None, "high": None},
+        {"metric": "latency_s.p50", "estimate": 0.1, "low": None, "high": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [(1.0, 0.9, 1.1), (2.0, 1.9, 2.1)],
+            "from 1 [0.9, 1.1] (few) to 2 [1.9, 2.1] (many); the 95 % intervals do not",
+        ),
+        (
+            [(2.0, 1.0, 3.0), (1.0, 0.5, 1.5)],
+            "from 1 [0.5, 1.5] (many) to 2 [1, 3] (few); the 95 % intervals overlap",
+        ),
+        ([(1.0, None, None), (2.0, None, None)], "from 1 (few) to 2 (many); there are no intervals"),
+        ([(0.0, None, None), (0.0, None, None)], "0 in every cell"),
+    ],
+)
+def test_conclusions_say_what_the_table_says(rows: list[tuple[float, Any, Any]], said: str) -> None:
+    plan = Experiment(kind="Experiment", question="Why?", scenario="x", variants={"few": {}, "many": {}})
+    table = pd.DataFrame(rows, columns=["estimate", "low", "high"], dtype=float)
+    table = table.assign(variant=["few", "many"], metric="m")
+    text = conclusions(plan, Findings(table=table, figures={}))
+    assert text.startswith("# Why?\n\n- `m`: ")
+    assert said in text
+
+
+def test_our_three_experiments_are_usable_in_every_cell() -> None:
+    assert experiments() == ["node_failure_retry", "proxy_mode_latency", "uneven_distribution"]
+    for name in experiments():
+        plan, home = find(name)
+        for cell in cells(plan):
+            read(home / plan.scenario, sets=cell.sets)
+
+
+def test_an_experiment_that_is_not_there_is_suggested() -> None:
+    with pytest.raises(InputError, match="did you mean node_failure_retry"):
+        find("node_failure_retries")

@@ -1,0 +1,191 @@
+"""Made-up replications with the attributes that the engine's have, for tests of what reads them.
+
+Consistent (everything is counted from one list of requests) but not a simulation: requests spend
+exponential times in a few stages; during a fault one in `nodes` fails or is saved by a second SYN.
+The bucket rule and the names are written out again on purpose: this module imports only numpy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+CAUSES = (
+    "connect_timeout",
+    "no_route",
+    "refused",
+    "reset",
+    "request_timeout",
+    "pool_timeout",
+    "rejected",
+    "total_timeout",
+)
+STAGES = (
+    "pool_wait",
+    "syn_backoff",
+    "wire",
+    "rules",
+    "node_queue",
+    "pod_queue",
+    "service",
+    "failed_attempts",
+    "backoff",
+)
+PHASES = ("before", "during", "after")
+BUCKETS = 36 << 8
+NAMES = {"causes": CAUSES, "stages": STAGES, "phases": PHASES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replication:
+    number: int
+    offered: int
+    succeeded: int
+    failed: int
+    in_flight: int
+    attempts: int
+    errors: np.ndarray
+    attempt_errors: np.ndarray
+    latency: np.ndarray
+    latency_sum_ns: np.ndarray
+    first_packet: np.ndarray
+    stage_sum_ns: np.ndarray
+    timeline: np.ndarray
+    phases: np.ndarray
+    nodes: np.ndarray
+    pods: np.ndarray
+    conntrack_peak: np.ndarray
+    utilisation: tuple[np.ndarray, np.ndarray]
+    milestones: tuple[tuple[float, str, str], ...]
+
+
+def bucket(times_s: np.ndarray) -> np.ndarray:
+    bits = np.asarray(times_s, dtype=np.float64).view(np.int64)
+    return np.clip((bits >> 44) - ((1023 - 24) << 8), 0, BUCKETS - 1)
+
+
+def replications(count: int = 20, **what: Any) -> list[Replication]:
+    """Make replications 0 .. count - 1 of one synthetic scenario (see `replication`)."""
+    return [replication(number, **what) for number in range(count)]
+
+
+def replication(
+    number: int = 0,
+    *,
+    seed: int = 1,
+    rate_rps: float = 200.0,
+    duration_s: int = 60,
+    nodes: int = 5,
+    pods: int = 10,
+    connections: int | None = None,
+    fault: tuple[float, float] | None = None,
+    service_s: float = 0.005,
+) -> Replication:
+    """Make one replication.
+
+    `fault` is (start, detected): between these instants the last node is dead. `connections` is the
+    size of the connection pool; None means a connection per request.
+    """
+    rng = np.random.default_rng([seed, number])
+    offered = int(rng.poisson(rate_rps * duration_s))
+    arrival_s = np.sort(rng.uniform(0, duration_s, offered))
+    phase = np.zeros(offered, dtype=int) if fault is None else np.searchsorted(fault, arrival_s, side="right")
+    hurt = (phase == 1) & (rng.random(offered) < 1 / nodes)
+    failed = hurt & (rng.random(offered) < 0.8)
+    cause = rng.choice([0, 4], p=[0.75, 0.25], size=offered)  # connect_timeout, request_timeout
+    stages_ns = _stages_ns(rng, offered, hurt, service_s)
+    ok = ~failed
+    live = nodes - 1 if fault is not None and nodes > 1 else nodes
+    return Replication(
+        number=number,
+        offered=offered,
+        succeeded=int(ok.sum()),
+        failed=int(failed.sum()),
+        in_flight=0,
+        attempts=offered + int(hurt.sum()),
+        errors=np.bincount(cause[failed], minlength=len(CAUSES)),
+        attempt_errors=np.bincount(cause[hurt], minlength=len(CAUSES)),
+        **_times(stages_ns[ok], phase[ok]),
+        timeline=_timeline(arrival_s, ok, cause, duration_s),
+        phases=np.stack(
+            [np.bincount(phase[which], minlength=3) for which in (phase >= 0, ok, failed)], axis=1
+        ),
+        nodes=_members(rng, nodes, connections or offered, offered),
+        pods=_members(rng, pods, connections or offered, offered),
+        conntrack_peak=rng.poisson(rate_rps * 120 / nodes, size=nodes),
+        utilisation=(rng.uniform(0.1, 0.4, pods), rng.uniform(0.01, 0.05, nodes)),
+        milestones=() if fault is None else _milestones(rng, fault, nodes, live),
+    )
+
+
+def _stages_ns(rng: Generator, offered: int, hurt: np.ndarray, service_s: float) -> np.ndarray:
+    stages = np.zeros((offered, len(STAGES)), dtype=np.int64)
+    for name, mean_s in (
+        ("wire", 2e-4),
+        ("rules", 2e-5),
+        ("pod_queue", service_s / 5),
+        ("service", service_s),
+    ):
+        stages[:, STAGES.index(name)] = 1 + rng.exponential(mean_s, offered) * 1e9
+    stages[hurt, STAGES.index("syn_backoff")] = rng.choice([1_000_000_000, 3_000_000_000], size=hurt.sum())
+    return stages
+
+
+def _times(stages_ns: np.ndarray, phase: np.ndarray) -> dict[str, np.ndarray]:
+    total_ns = stages_ns.sum(axis=1)
+    where = bucket(total_ns * 1e-9)
+    latency = np.zeros((len(PHASES), BUCKETS), dtype=np.int64)
+    np.add.at(latency, (phase, where), 1)
+    latency_sum_ns = np.zeros(len(PHASES), dtype=np.int64)
+    np.add.at(latency_sum_ns, phase, total_ns)
+    stage_sum_ns = np.zeros((BUCKETS, len(STAGES)), dtype=np.int64)
+    np.add.at(stage_sum_ns, where, stages_ns)
+    first_ns = stages_ns[:, [STAGES.index(name) for name in ("syn_backoff", "wire", "rules")]].sum(axis=1)
+    return {
+        "latency": latency,
+        "latency_sum_ns": latency_sum_ns,
+        "stage_sum_ns": stage_sum_ns,
+        "first_packet": np.bincount(bucket(first_ns * 1e-9), minlength=BUCKETS),
+    }
+
+
+def _timeline(arrival_s: np.ndarray, ok: np.ndarray, cause: np.ndarray, duration_s: int) -> np.ndarray:
+    table = np.zeros((duration_s, 2 + len(CAUSES)), dtype=np.int64)
+    second = arrival_s.astype(int)
+    np.add.at(table[:, 0], second, 1)
+    np.add.at(table[:, 1], second[ok], 1)
+    np.add.at(table, (second[~ok], 2 + cause[~ok]), 1)
+    return table
+
+
+def _members(rng: Generator, members: int, connections: int, requests: int) -> np.ndarray:
+    uniform = np.full(members, 1 / members)
+    made = rng.multinomial(connections, uniform)
+    return np.stack(
+        [made, rng.multinomial(requests, made / max(connections, 1) if made.any() else uniform)], axis=1
+    )
+
+
+def _milestones(
+    rng: Generator, fault: tuple[float, float], nodes: int, live: int
+) -> tuple[tuple[float, str, str], ...]:
+    start, detected = fault
+    name = f"node-{nodes - 1}"
+    seen_s = detected - rng.uniform(1.5, 2.5)
+    updated = sorted(
+        (detected - rng.uniform(0, 1), "rules updated", f"node-{node}") for node in range(live - 1)
+    )
+    last = (detected, "rules updated", f"node-{live - 1}")
+    return (
+        (start, "fault", f"{name} power-off"),
+        (seen_s, "node not ready", name),
+        (seen_s + 0.1, "endpoints out", name),
+        *updated,
+        last,
+        (detected, "rules updated everywhere", ""),
+    )
