@@ -16,7 +16,9 @@ import mutants
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CAUGHT_BY: dict[Callable[[pytest.MonkeyPatch], None], Callable[[], None] | str] = {
+    from mutants import Mutant
+
+CAUGHT_BY: dict[Mutant, Callable[[], None] | str] = {
     mutants.service_takes_longer: exact_laws.a_queue_grows_by_what_it_cannot_serve,
     mutants.robin_skips_one_every_lap: exact_laws.ipvs_turns_are_exact,
     mutants.nothing_pins: exact_laws.the_pin_holds,
@@ -65,9 +67,7 @@ def test_a_mutant_is_caught(
 
 @pytest.mark.long
 @pytest.mark.parametrize("mutant", CAUGHT_BY_STATISTICS, ids=lambda mutant: mutant.__name__)
-def test_a_mutant_is_caught_by_statistics(
-    mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mutant_is_caught_by_statistics(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant(monkeypatch)
     assert not holds(CAUGHT_BY_STATISTICS[mutant])
 

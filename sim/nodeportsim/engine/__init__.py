@@ -1,1 +1,1 @@
-""""""
+"""Discrete-event engine: the steps once, two schedulers, the control plane as SimPy processes."""

@@ -48,7 +48,7 @@ def _check(control: Control, check: Check, n: int) -> Process:
         yield control.env.timeout(check.timeout_s if answered_s is None else answered_s)
         good, bad = (good + 1, 0) if passed else (0, bad + 1)
         healthy = control.world.nodes[n].healthy
-        if healthy and bad >= check.fall or not healthy and good >= check.rise:
+        if (healthy and bad >= check.fall) or (not healthy and good >= check.rise):
             control.world.nodes[n].healthy = int(not healthy)
             control.note("node taken in" if passed else "node taken out", control.names[n])
         number += 1

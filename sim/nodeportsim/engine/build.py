@@ -39,6 +39,7 @@ NO_ROUTE_S = 3.06  # Three ARP probes a second apart, then EHOSTUNREACH; measure
 RTO_S = 0.2  # TCP_RTO_MIN, include/net/tcp.h; measured 0.21 s on 6.18.
 DATA_RETRIES = 15  # net.ipv4.tcp_retries2, tcp(7).
 RECENT_ENTRIES = 100  # ip_list_tot, net/netfilter/xt_recent.c.
+CONNTRACK_CAP_SINCE = 36  # kubernetes/kubernetes#137002
 POOL = 256  # Slots to begin with; pools double when they run out.
 
 
@@ -206,7 +207,7 @@ def _fill_nodes(w: R.World, scenario: Scenario, network: Paths) -> None:
 def conntrack_max(scenario: Scenario) -> int:
     """nf_conntrack_max as kube-proxy sets it (k8s:pkg/proxy/conntrack/sysctls.go getConntrackMax)."""
     given = scenario.cluster.conntrack.max
-    capped = int(scenario.cluster.kubernetes_version.split(".")[1]) >= 36
+    capped = int(scenario.cluster.kubernetes_version.split(".")[1]) >= CONNTRACK_CAP_SINCE
     automatic = max(131_072, 32_768 * scenario.cluster.cores)
     return given or (min(1_048_576, automatic) if capped else automatic)
 
@@ -269,7 +270,8 @@ def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int) ->
 
 def _link(w: R.World) -> None:
     """Chain the slots of every pool into its free list."""
-    for pool in (w.requests, w.connections, w.flights):
+    pools: tuple[Any, ...] = (w.requests, w.connections, w.flights)
+    for pool in pools:
         for k, row in enumerate(pool):
             row.next = k + 1
         pool[len(pool) - 1].next = -1

@@ -27,6 +27,7 @@ from .records import (
     HOST_UNREACHABLE,
     JITTER_EQUAL,
     JITTER_FULL,
+    NEVER_S,
     OVERLOADED,
     POISSON,
     POOL_TIMEOUT,
@@ -84,7 +85,7 @@ def trace_at(w: World, c: int, k: int) -> float:
     """Instant of request k of a client that follows a trace; infinite after its end."""
     group = w.groups[w.clients[c].group]
     row = k * group.count + c - group.first
-    return w.trace_s[group.trace_first + row] if row < group.trace_count else 1e300
+    return w.trace_s[group.trace_first + row] if row < group.trace_count else 2.0 * NEVER_S
 
 
 @step
@@ -235,7 +236,7 @@ def syn_again(w: World, t: float, f: int) -> None:
         return
     free_flight(w, f)
     schedule = w.syn_at_s[w.groups[w.clients[request.client].group].syn_schedule]
-    if schedule[request.syn + 1] > 1e200:
+    if schedule[request.syn + 1] > NEVER_S:
         fail_attempt(w, t, r, CONNECT_TIMEOUT)
     else:
         w.counts.retransmissions += 1

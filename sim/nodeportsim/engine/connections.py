@@ -93,7 +93,7 @@ def choose_node(w: World, t: float, r: int) -> int:
     if group.policy == VIRTUAL_IP:
         return int(w.config.leader)
     if request.attempt > 0 and group.retry_next != 0 and n > 1:
-        return other_node(w, t, r)
+        return other_node(w, r)
     if request.attempt > 0 and group.retry_next == 0:
         return int(request.node)
     if group.policy == DNS_ROUND_ROBIN:
@@ -106,7 +106,7 @@ def choose_node(w: World, t: float, r: int) -> int:
 
 
 @step
-def other_node(w: World, t: float, r: int) -> int:
+def other_node(w: World, r: int) -> int:
     """A retry goes to the next address; a `list` client stays there, a `random` one draws again."""
     request = w.requests[r]
     client = w.clients[request.client]
@@ -348,7 +348,7 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
             w.active[n][p] -= 1
             w.inactive[n][p] += 1
             after(w, t, w.config.time_wait_s, EXPIRE, n * w.config.pods + p)
-    if connection.tracked >= 2 and w.nodes[m].epoch == connection.peer_epoch:
+    if connection.tracked > 1 and w.nodes[m].epoch == connection.peer_epoch:
         untrack(w, t, m, end_s)
     if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:
         w.nodes[n].active -= 1

@@ -215,8 +215,9 @@ class Control:
         return bool(node.up and not node.cut and n not in self.off_plane)
 
     def _node_controller(self) -> Process:
-        """Every 5 s: whose lease has not moved for the grace period, counted from the pass that saw it move?
+        """Look every 5 s whose lease has not moved for the grace period.
 
+        The period counts from the pass that last saw it move.
         A pass takes time and the next starts 5 s after its end, so ten passes take a little more than
         50 s and the tenth finds the node lost; hence the small slack in the comparison.
         """

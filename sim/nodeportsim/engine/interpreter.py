@@ -47,7 +47,7 @@ class Calendar(simpy.Environment):
         happening.callbacks, happening._ok = self._play, True  # noqa: SLF001 - this is SimPy's own protocol
         happening.kind, happening.i = kind, i
         happening.number = next(self._eid)
-        heappush(self._queue, (t, DATA, happening.number, happening))  # type: ignore[misc,arg-type]  # See above.
+        heappush(self._queue, (t, DATA, happening.number, happening))  # type: ignore[misc]  # See above.
         return happening.number
 
     def advance(self, until: float) -> None:

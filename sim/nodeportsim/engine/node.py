@@ -107,7 +107,7 @@ def remember(w: World, t: float, n: int, c: int, pod: int) -> None:
 
 @step
 def weighted_turn(w: World, n: int) -> int:
-    """ipvs wrr: passes over the list with a falling weight limit (ip_vs_wrr.c)."""
+    """Take turns by weight: passes over the list with a falling limit (ipvs wrr, ip_vs_wrr.c)."""
     node = w.nodes[n]
     most = 0
     for k in range(node.endpoints):
@@ -123,7 +123,7 @@ def weighted_turn(w: World, n: int) -> int:
 
 @step
 def least_connections(w: World, n: int, weighted: bool) -> int:
-    """ipvs lc and wlc: least of 256 * active + inactive, the first of equals (ip_vs_lc.c, ip_vs_wlc.c)."""
+    """Take the least of 256 * active + inactive, the first of equals (ipvs lc, wlc; ip_vs_lc.c)."""
     node = w.nodes[n]
     best, least, best_weight = 0, -1, 1
     for k in range(node.endpoints):
@@ -154,7 +154,7 @@ def choose(w: World, n: int, c: int, u: float) -> int:
 
 
 @step
-def pin(w: World, t: float, f: int, rank: int) -> None:
+def pin(w: World, f: int, rank: int) -> None:
     """Fix the endpoint of this connection at this node."""
     flight = w.flights[f]
     connection = w.connections[flight.connection]
@@ -248,7 +248,7 @@ def walk_rules(w: World, t: float, f: int) -> None:
     else:
         rank = choose(w, n, c, w.requests[flight.request].u_pod)
         cost_s = node.walk_s + node.endpoint_s * (rank + 1)
-    pin(w, t, f, rank)
+    pin(w, f, rank)
     if w.config.affinity:
         remember(w, t, n, c, flight.pod)
     forward_syn(w, t, f, cost_s)
@@ -276,7 +276,7 @@ def syn_at_peer(w: World, t: float, f: int) -> None:
     if not reaches_peer(w, flight.node, m) or w.nodes[m].epoch != flight.peer_epoch:
         lose_syn(w, t, f, w.config.node_no_route)
         return
-    if connection.life == flight.connection_life and connection.tracked < 2:
+    if connection.life == flight.connection_life and connection.tracked == 1:
         if not track(w, t, m):
             lose_syn(w, t, f, 0)
             return

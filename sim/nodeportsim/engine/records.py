@@ -67,6 +67,8 @@ STAGES = (
 )  # fmt: skip
 PHASES = ("before", "during", "after")
 
+NEVER_S = 1e200  # later than any instant of a run
+
 SUB = 8  # 2**8 buckets an octave
 BASE = (1023 - 24) << SUB
 BUCKETS = 36 << SUB

@@ -71,7 +71,7 @@ class Rules:
         return mode_key(self.scenario.cluster.proxy.mode, self.scenario.cluster.proxy.backend)
 
     def program(self, node: Node, endpoints: int, local: int, u: float) -> None:
-        """Price the rules a node has just written for `endpoints` (`local` ones here), at a drawn position."""
+        """Price the rules a node has just written for so many endpoints, at a drawn position."""
         shape, port = self.shape(endpoints, local), self.port(endpoints, local)
         places = shape.node_ports if self.packet == "nodeport" else shape.cluster_ips
         usable = port.external_endpoints if self.packet == "nodeport" else port.internal_endpoints

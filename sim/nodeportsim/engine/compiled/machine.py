@@ -24,7 +24,7 @@ CACHE = (
     pathlib.Path(os.environ.get("NODEPORTSIM_CACHE") or pathlib.Path.home() / ".cache" / "nodeportsim")
     / STAMP
 )
-OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False, "boundscheck": False}
+OPTIONS: Any = {"nogil": True, "error_model": "numpy", "_nrt": False, "boundscheck": False}
 
 EVENT = np.dtype([("t", "f8"), ("number", "i8"), ("kind", "i4"), ("i", "i4")], align=True)
 STATE = np.dtype([("pending", "i8"), ("number", "i8"), ("events", "i8")], align=True)

@@ -1,0 +1,49 @@
+# Everything a visitor types. Needs Python 3.11 or later with pip, and make; all else goes into .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(RECENT)' 2>/dev/null && echo $$p && break; done)
+
+CLUSTER := tests/golden/clusters/five-nodes.json
+EXPERIMENTS := $(notdir $(patsubst %/experiment.yaml,%,$(wildcard experiments/*/experiment.yaml)))
+
+.PHONY: demo test test-long check format experiments $(EXPERIMENTS) clean
+
+demo: $(READY)  ## a node of a real cluster loses power: a table, and report.html
+	$(BIN)/nodeportsim run $(CLUSTER) --service default/my-nodeport-service --out runs/demo \
+		--set 'events=[{at: 30s, fault: power-off, node: node-3}]' --set duration=120s --set connect=3s
+
+test: $(READY)  ## all tests but the long ones
+	$(BIN)/python -m pytest -q -n auto -m 'not long'
+
+test-long: $(READY)  ## the long ones
+	$(BIN)/python -m pytest -q -n auto -m long
+
+check: $(READY)  ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+experiments: $(EXPERIMENTS)  ## the published results, made again
+
+$(EXPERIMENTS): $(READY)
+	$(BIN)/nodeportsim experiment $@ --out results/$@
+
+# `python -m venv` alone needs ensurepip, which some distributions leave out; pip installs from outside.
+$(READY): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or later is needed: make PYTHON=/path/to/python3.11'; exit 1; }
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(VENV) install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev,parquet]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist runs .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find sim tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
