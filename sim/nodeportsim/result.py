@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from nodeportsim.engine.simulate import Engine
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.experiment import Experiment, Findings
 
@@ -79,7 +80,7 @@ class Result(Outcome):
 def simulate(
     scenario: Scenario,
     *,
-    engine: str | None = None,
+    engine: Engine | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:

@@ -130,7 +130,7 @@ def test_the_picture_is_1200_by_675_pixels(tmp_path: Path, frames: dict[str, Any
 
 
 def test_drawing_changes_nothing_global(frames: dict[str, Any]) -> None:
-    import matplotlib as mpl  # noqa: PLC0415
+    import matplotlib as mpl
 
     before = dict(mpl.rcParams)
     canvas.encoded(figures.PLOTS["stages"].draw(**frames["stages"], theme="dark"), "svg", "dark")

@@ -72,17 +72,7 @@ def data_goes_before_control(patch: pytest.MonkeyPatch) -> None:
 def retries_stay(patch: pytest.MonkeyPatch) -> None:
     """The next node is the one that has just failed."""
 
-    def mutant(w: World, t: float, r: int) -> int:  # noqa: ARG001 - it stands in for another function.
-        return w.requests[r].node
-
-    patch.setattr(connections, "other_node", mutant)
-
-
-def retries_skip_a_node(patch: pytest.MonkeyPatch) -> None:
-    def mutant(w: World, t: float, r: int) -> int:  # noqa: ARG001 - it stands in for another function.
-        return (w.requests[r].node + 2) % w.config.nodes
-
-    patch.setattr(connections, "other_node", mutant)
+    patch.setattr(connections, "other_node", lambda w, r: w.requests[r].node)
 
 
 def syns_come_late(patch: pytest.MonkeyPatch) -> None:

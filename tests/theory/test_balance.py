@@ -48,7 +48,7 @@ def test_the_hottest_pod_of_100_connections_on_10_follows_exact_integers(load: i
 
 def test_a_million_connections_keep_their_accuracy() -> None:
     # Two pods: the band is a binomial interval, summed here from logarithms of exact binomials.
-    from scipy.stats import binom  # noqa: PLC0415  (slow import)
+    from scipy.stats import binom
 
     exact = float(binom.cdf(500_800, 1_000_000, 0.5) - binom.cdf(499_199, 1_000_000, 0.5))
     assert balance.hottest_cdf(1_000_000, 2, 500_800) == pytest.approx(exact, abs=balance.ACCURACY)

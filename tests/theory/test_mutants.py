@@ -24,7 +24,6 @@ CAUGHT_BY: dict[Mutant, Callable[[], None] | str] = {
     mutants.nothing_pins: exact_laws.the_pin_holds,
     mutants.data_goes_before_control: exact_laws.control_goes_first,
     mutants.retries_stay: exact_laws.the_next_node_rescues,
-    mutants.retries_skip_a_node: "load of a second attempt",
     mutants.syns_come_late: exact_laws.syns_follow_the_schedule,
     mutants.time_wait_is_short: exact_laws.conntrack_is_rate_times_lifetime,
     mutants.first_endpoint_is_favoured: "connections over pods",

@@ -13,6 +13,8 @@ from nodeportsim.errors import ThresholdError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nodeportsim.engine.simulate import Engine
+
 
 @click.command()
 @click.argument("file", required=False)
@@ -31,7 +33,7 @@ def run(
     service: str | None,
     seed: int | None,
     replications: int | None,
-    engine: str | None,
+    engine: Engine | None,
     jobs: int,
     quiet: bool,
     out: Path | None,
@@ -101,7 +103,7 @@ def check(file: str, sets: tuple[str, ...], service: str | None) -> None:
 @folder(required=True)
 @debug
 def experiment(
-    *, name: str, replications: int | None, engine: str | None, jobs: int, quiet: bool, out: Path
+    *, name: str, replications: int | None, engine: Engine | None, jobs: int, quiet: bool, out: Path
 ) -> None:
     """Run an experiment, one of ours by NAME or your own FILE: a table, figures, conclusions."""
     from nodeportsim.result import write_findings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def world_of(scenario: Scenario, replication: int, shape: Shape, *, warmup_s: fl
     clients = sum(g.count for g in scenario.clients)
     affinity = scenario.service.session_affinity == "ClientIP"
     counted = _choice(scenario) in (R.LC, R.WLC)
-    seconds = int(scenario.run.duration_s) + 1
+    seconds = ceil(scenario.run.duration_s)
     network = paths(scenario)
     schedule_width = max(map(len, SYN_AT_S.values())) + 1
     world = R.World(

@@ -123,7 +123,7 @@ class Control:
 
     def uniform(self, purpose: int, entity: int, number: int = 0) -> float:
         """Draw for the control plane."""
-        return draws.uniform2(self.key0, self.key1, purpose, entity, number, 0)[0]
+        return draws.uniform2(self.key0, self.key1, purpose, int(entity), int(number), 0)[0]
 
     def note(self, name: str, subject: str = "") -> None:
         """Keep a milestone."""

@@ -151,7 +151,7 @@ def _plane(world: World, engine: Engine) -> Any:
     """Make the scheduler; the compiled half is imported only when it is wanted."""
     if engine == "simpy":
         return Interpreter(world)
-    from .compiled.kernel import Kernel  # noqa: PLC0415 - importing numba takes half a second.
+    from .compiled.kernel import Kernel
 
     return Kernel(world)
 

@@ -116,7 +116,7 @@ def chance_band(
 
 def hottest_p_value(members: int, connections: int, hottest: int) -> float:
     """Return the probability that chance gives some member `hottest` connections or more; exact."""
-    from scipy.special import bdtrc  # noqa: PLC0415  # scipy takes 0.15 s to import.
+    from scipy.special import bdtrc  # scipy takes 0.15 s to import.
 
     p = 1 - _all_within(members, connections, 0, hottest - 1)
     return p if p > _RARE else float(members * bdtrc(hottest - 1, connections, 1 / members))
@@ -124,7 +124,7 @@ def hottest_p_value(members: int, connections: int, hottest: int) -> float:
 
 def coldest_p_value(members: int, connections: int, coldest: int) -> float:
     """Return the probability that chance gives some member `coldest` connections or fewer; exact."""
-    from scipy.special import bdtr  # noqa: PLC0415  # scipy takes 0.15 s to import.
+    from scipy.special import bdtr  # scipy takes 0.15 s to import.
 
     p = 1 - _all_within(members, connections, coldest + 1, connections)
     return p if p > _RARE else float(members * bdtr(coldest, connections, 1 / members))

@@ -65,7 +65,7 @@ def too_few(replications: int) -> str:
 
 def t_factor(replications: int) -> float:
     """Return the quantile of Student's t that makes a two-sided 95 % interval."""
-    from scipy.special import stdtrit  # noqa: PLC0415  # scipy takes 0.15 s to import.
+    from scipy.special import stdtrit  # scipy takes 0.15 s to import.
 
     return float(stdtrit(replications - 1, (1 + CONFIDENCE) / 2))
 
@@ -233,7 +233,7 @@ def _weights(replications: int) -> Counts:
 
 def _expanded_percentiles(samples: Floats, replications: int) -> tuple[float, float]:
     """Return the percentile interval at Hesterberg's level Phi(-t sqrt(n / (n - 1)))."""
-    from scipy.special import ndtr  # noqa: PLC0415  # scipy takes 0.15 s to import.
+    from scipy.special import ndtr  # scipy takes 0.15 s to import.
 
     tail = float(ndtr(-t_factor(replications) * math.sqrt(replications / (replications - 1))))
     low, high = np.quantile(samples, (tail, 1 - tail)).tolist()

@@ -41,7 +41,7 @@ def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
 
 
 def _requests(replications: Sequence[Replication]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415  # pandas takes half a second to import.
+    import pandas as pd  # pandas takes half a second to import.
 
     names = ("offered", "succeeded", "failed", "in_flight", "attempts")
     counts = {name: [int(getattr(r, name)) for r in replications] for name in names}
@@ -50,7 +50,7 @@ def _requests(replications: Sequence[Replication]) -> pd.DataFrame:
 
 
 def _timeline(replications: Sequence[Replication]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     merged = timeline.merge(r.timeline for r in replications)
     columns = dict(zip(("offered", "succeeded", *CAUSES), merged.T, strict=True))
@@ -58,7 +58,7 @@ def _timeline(replications: Sequence[Replication]) -> pd.DataFrame:
 
 
 def _members(members: NDArray[np.int64]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     ranked = balance.ranked(members)
     runs, size, _ = ranked.shape
@@ -75,7 +75,7 @@ def _members(members: NDArray[np.int64]) -> pd.DataFrame:
 
 
 def _latency(replications: Sequence[Replication]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     parts = []
     for at, phase in enumerate(PHASES):
@@ -85,14 +85,14 @@ def _latency(replications: Sequence[Replication]) -> pd.DataFrame:
 
 
 def _stages(replications: Sequence[Replication]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     columns = {f"{name}_s": np.nan if part is None else part for name, part in splits(replications).items()}
     return pd.DataFrame({"stage": STAGES, **columns})
 
 
 def _milestones(replications: Sequence[Replication]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     rows = [(r.number, name, subject, time_s) for r in replications for time_s, name, subject in r.milestones]
     return pd.DataFrame(rows, columns=["replication", "name", "subject", "time_s"])

@@ -38,7 +38,7 @@ _METADATA: dict[str, dict[str, None]] = {
 
 def themed(theme: Theme) -> AbstractContextManager[None]:
     """Matplotlib's settings for a theme, put back on leaving."""
-    import matplotlib as mpl  # noqa: PLC0415  (0.6 s; the terminal table does without)
+    import matplotlib as mpl
 
     with as_file(files("nodeportsim.report") / "style" / f"{theme}.mplstyle") as path:
         rules = mpl.rc_params_from_file(path, use_default_template=True)
@@ -77,7 +77,7 @@ def sheet(
     tuple
         The figure, and its panels as an array of shape (rows, columns).
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
     engine = figure.get_layout_engine()
@@ -98,14 +98,14 @@ def close_rows(figure: Figure) -> None:
 
 def colours() -> list[str]:
     """Series colours of the theme in force, in order."""
-    import matplotlib as mpl  # noqa: PLC0415
+    import matplotlib as mpl
 
     return list(mpl.rcParams["axes.prop_cycle"].by_key()["color"])
 
 
 def ink(role: str) -> str:
     """Colour of a part of the sheet in the theme in force, by its Matplotlib setting: ``text.color``."""
-    import matplotlib as mpl  # noqa: PLC0415
+    import matplotlib as mpl
 
     return str({str(name): value for name, value in mpl.rcParams.items()}[role])
 
@@ -120,7 +120,7 @@ def readable_on(colour: str) -> str:
 
 def ticks(axis: Any, label: Callable[[float], str], at: Sequence[float] | None = None) -> None:
     """Label an axis with `label(value)`; only at the places `at`, where given."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator  # noqa: PLC0415
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
     axis.set_minor_locator(NullLocator())

@@ -40,7 +40,7 @@ def render(
     command
         What makes this page again; by default the run of the scenario written beside it.
     """
-    from markupsafe import Markup  # noqa: PLC0415
+    from markupsafe import Markup
 
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
@@ -54,7 +54,7 @@ def render(
 
 
 def _page(summary: Mapping[str, Any], drawn: list[dict[str, Any]], command: str) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("nodeportsim.report", "style"),

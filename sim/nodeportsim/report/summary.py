@@ -38,8 +38,8 @@ def show(summary: Mapping[str, Any], folder: Path | None = None, *, file: IO[str
     file
         Where to; standard output by default.
     """
-    from rich.console import Console  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.text import Text
 
     console = Console(file=file, highlight=False, soft_wrap=False)
     console.width = min(console.width, 120) if console.is_terminal else COLUMNS
@@ -56,16 +56,16 @@ def show(summary: Mapping[str, Any], folder: Path | None = None, *, file: IO[str
 
 def why(summary: Mapping[str, Any]) -> str:
     """Say the dominant thing in one sentence (see `nodeportsim.metrics.why.why`)."""
-    from nodeportsim.metrics.why import why as sentence  # noqa: PLC0415
+    from nodeportsim.metrics.why import why as sentence
 
     return str(sentence(summary))
 
 
 def _print_grid(console: Console, grid: Grid) -> None:
     """Print a table; long words fold rather than being cut off."""
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
     if not grid.rows:
         return
@@ -94,7 +94,7 @@ def _print_hottest(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def _print_thresholds(console: Console, grid: Grid) -> None:
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text
 
     for sign, name, limit, value in grid.rows:
         console.print(Text.assemble((f"{sign} ", _SIGN[sign]), f"{name} {limit}  (is {value})"))

@@ -53,7 +53,7 @@ def graph(scenario: Scenario) -> Graph:
 
     Vertices are ``("switch", zone)`` and ``("clients", zone)``, the zone None for clients outside.
     """
-    import networkx as nx  # noqa: PLC0415  a quarter of a second, only paid when a scenario is run
+    import networkx as nx
 
     network = scenario.cluster.network
     zones = _zones(scenario)
@@ -72,7 +72,7 @@ def graph(scenario: Scenario) -> Graph:
 
 def paths(scenario: Scenario) -> Paths:
     """Compute the delays of every kind of path: shortest paths in `graph`."""
-    import networkx as nx  # noqa: PLC0415  as above
+    import networkx as nx
 
     network = scenario.cluster.network
     zones = _zones(scenario)

@@ -69,7 +69,7 @@ def read(path: str | FilePath, *, sets: Sequence[str] = (), service: str | None 
 
 def write(scenario: Scenario) -> str:
     """Write a scenario as YAML that `read` turns into the same scenario."""
-    import yaml  # noqa: PLC0415  only this function writes
+    import yaml
 
     head = {"apiVersion": scenario.api_version, "kind": scenario.kind, "name": scenario.name}
     fields = scenario.model_dump(mode="json", by_alias=True, exclude_defaults=True)

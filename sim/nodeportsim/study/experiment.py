@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from nodeportsim.engine.simulate import Engine
+
 Value = str | int | float | bool | None
 Settings = dict[str, Value]
 
@@ -197,7 +199,7 @@ def run_experiment(
     folder: Path,
     *,
     replications: int | None = None,
-    engine: str | None = None,
+    engine: Engine | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Findings:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from nodeportsim.engine.simulate import Replication
+    from nodeportsim.engine.simulate import Engine, Replication
     from nodeportsim.scenario.profile import Profile
     from nodeportsim.scenario.spec import Clients, Scenario
 
@@ -80,7 +80,7 @@ def _offered(group: Clients, scenario: Scenario) -> float:
     return group.count * scenario.run.duration_s / max(cycle_s + round_trip_s, 1e-6)
 
 
-def choose_engine(scenario: Scenario, requested: str | None) -> str:
+def choose_engine(scenario: Scenario, requested: Engine | None) -> Engine:
     """Take the engine asked for, else the one that is likely to be done first; results are the same."""
     if requested is not None:
         return requested
@@ -88,7 +88,7 @@ def choose_engine(scenario: Scenario, requested: str | None) -> str:
 
 
 def run(
-    scenario: Scenario, *, engine: str | None = None, jobs: int = 1, progress: Progress | None = None
+    scenario: Scenario, *, engine: Engine | None = None, jobs: int = 1, progress: Progress | None = None
 ) -> Outcome:
     """Run all replications of a scenario and sum them up.
 
@@ -128,7 +128,7 @@ def run(
     )
 
 
-def _replications(scenario: Scenario, engine: str, jobs: int) -> Iterator[Replication]:
+def _replications(scenario: Scenario, engine: Engine, jobs: int) -> Iterator[Replication]:
     """Simulate in order of number, in this process or in several."""
     from nodeportsim.engine.simulate import simulate
 

@@ -37,7 +37,7 @@ def band_probability(connections: int, pods: int, low: int, high: int) -> float:
     Poisson's transform; a period of ten standard deviations of the sum folds nothing noticeable onto it.
     The absolute error is below 1e-9 up to a million connections.
     """
-    from scipy.special import gammaln, xlogy  # noqa: PLC0415  (slow import)
+    from scipy.special import gammaln, xlogy
 
     _throw(connections, pods)
     domain.count(0, low=low)

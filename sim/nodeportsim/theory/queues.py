@@ -193,7 +193,7 @@ def _md1_states(rho: float, size: int) -> FloatArray:
 
     p_n a_0 = p_0 P(A >= n) + sum over 0 < i < n of p_i P(A > n - i), A Poisson of mean rho; no minus sign.
     """
-    from scipy.special import gammainc  # noqa: PLC0415  (slow import)
+    from scipy.special import gammainc
 
     more_than = gammainc(np.arange(1, size + 1), rho)  # P(A > m), m = 0 .. size - 1.
     states = np.zeros(size)
@@ -206,7 +206,7 @@ def _md1_states(rho: float, size: int) -> FloatArray:
 
 def _poisson(mean: float, size: int) -> FloatArray:
     """P(j events), j < size."""
-    from scipy.special import gammaln, xlogy  # noqa: PLC0415  (slow import)
+    from scipy.special import gammaln, xlogy
 
     j = np.arange(size)
     masses: FloatArray = np.exp(xlogy(j, mean) - mean - gammaln(j + 1))

@@ -53,7 +53,8 @@ class Handle:
     def place(self, name: str, value: Any) -> None:
         """Put an array where the kernel finds it."""
         self.arrays[name] = value
-        rows: Any = value.base if isinstance(value, np.record) else value  # A struct is the first of its rows.
+        # A struct is the first of its rows.
+        rows: Any = value.base if isinstance(value, np.record) else value
         assert rows.flags.c_contiguous
         shape = (*rows.shape, 1, 1)[: COLUMNS - 1]
         self.table[list(self.arrays).index(name)] = (rows.ctypes.data, *shape)

@@ -27,7 +27,7 @@ _LEVELS = {1.0: "all", 0.5: "50 %", 0.1: "10 % (p90)", 0.01: "1 % (p99)", 0.001:
 
 def frames(summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
     """Pick `curve` (phase, latency_s, ccdf_ratio: the share that took longer) and `syn` (sent_s)."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     curve = tables.get("latency")
     if curve is None or curve.empty:

@@ -27,7 +27,7 @@ _CHANCE_MAX = 2000  # Members; the band is drawn at random, in memory of a few t
 
 def frames(summary: Mapping[str, Any], _tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
     """Pick `shares`: a row a kind and rank, with interval and chance band."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     rows: list[list[Any]] = []
     for kind in KINDS:
@@ -47,9 +47,9 @@ def frames(summary: Mapping[str, Any], _tables: Mapping[str, DataFrame]) -> dict
 
 def _chance(members: int, connections: int) -> list[tuple[float, float]]:
     """Shares by rank, hottest first, between which 95 % of runs lie if chance alone decides."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from nodeportsim.metrics.balance import chance_band  # noqa: PLC0415
+    from nodeportsim.metrics.balance import chance_band
 
     if not 0 < members <= _CHANCE_MAX or not connections:
         return [(float("nan"), float("nan"))] * members

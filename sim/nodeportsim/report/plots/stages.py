@@ -35,7 +35,7 @@ _LABELLED_RATIO = 0.13  # A narrower part has no room for its name.
 
 def frames(summary: Mapping[str, Any], _tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
     """Pick `stages` (stage, mean_s, p50_s, p99_s), without the stages nobody spent time in."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     rows = [
         [stage, *((split.get(key) or 0.0) for key in ("mean", "at_p50", "at_p99"))]

@@ -38,7 +38,7 @@ _MILESTONES_MAX = 10  # More rows than this would overlap.
 
 def frames(summary: Mapping[str, Any], _tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
     """Pick `timeline` (second, offered, succeeded, a column a cause) and `milestones`, if there are any."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     rows = summary.get("timeline") or []
     seen = [cause for cause in CAUSES if any(row["failed"].get(cause) for row in rows)]
