@@ -15,6 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_OF_A_RULE = 500
+"""Characters of a rule that are printed: it may quote a name, and a name may be a whole file long."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
@@ -81,7 +84,9 @@ class InputError(NodePortSimError):
         super().__init__(self._message())
 
     def _message(self) -> str:
-        head = f"{self.field} {self.rule}" if self.field else self.rule
+        head = _short_line(self.rule, MOST_OF_A_RULE)
+        if self.field:
+            head = f"{_short_line(self.field)} {head}"
         if self.got is not None:
             head += f" (got {_short(self.got)})"
         lines = [f"{self.location}: {head}" if self.location else head]

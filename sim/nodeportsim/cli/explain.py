@@ -73,10 +73,10 @@ def _exact(file: str, scenario: Scenario, node: str | None, port: ServicePort, d
     """Count the other Services port by port where the file holds them; else take them as declared."""
     from nodeportsim.kube.cluster import read_cluster
     from nodeportsim.kubeproxy.walk import KUBERNETES_SERVICE
-    from nodeportsim.scenario.documents import Source, documents
-    from nodeportsim.study.store import text_of
+    from nodeportsim.scenario.documents import documents
+    from nodeportsim.scenario.read import open_source
 
-    found = documents(Source(file=file, text=text_of(file)))
+    found = documents(open_source(file))
     objects = [
         document for document in found if "nodeportsim/" not in document.get("apiVersion", "nodeportsim/")
     ]

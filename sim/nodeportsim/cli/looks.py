@@ -69,10 +69,10 @@ def ports(*, file: str, seed: int, node_port_range: str, kind: str) -> None:
 
 def _create(file: str, registry: Registry) -> None:
     """Create the Services of a file in their order; a refusal says where its Service stands."""
-    from nodeportsim.scenario.documents import Source, documents, locate
-    from nodeportsim.study.store import text_of
+    from nodeportsim.scenario.documents import documents, locate
+    from nodeportsim.scenario.read import open_source
 
-    source = Source(file=file, text=text_of(file))
+    source = open_source(file)
     found = list(_services(documents(source)))
     if not found:
         hint = "Give manifests, or what kubectl get services -A -o json prints."

@@ -181,7 +181,7 @@ def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float
     c.reject, c.queue_limit = int(scenario.pods.overload == "reject"), scenario.pods.queue_limit
     c.client_no_route = int(network.client_hop == "no-route")
     c.node_no_route = int(network.node_hop == "no-route")
-    c.trace = int(trace > 0)
+    c.tracing = int(trace > 0)
 
 
 def _fill_network(w: R.World, network: Paths) -> None:

@@ -36,6 +36,8 @@ from .records import (
     LIFO,
     LIST,
     NO_REUSE,
+    OWN_NODE,
+    PINNED,
     POOL_WAIT,
     RANDOM,
     REFUSED,
@@ -92,6 +94,8 @@ def choose_node(w: World, t: float, r: int) -> int:
         return balanced_node(w)
     if group.policy == VIRTUAL_IP:
         return int(w.config.leader)
+    if group.policy in (PINNED, OWN_NODE):
+        return int(w.clients[c].home)
     if request.attempt > 0 and group.retry_next != 0 and n > 1:
         return other_node(w, r)
     if request.attempt > 0 and group.retry_next == 0:
@@ -251,6 +255,7 @@ def use(w: World, t: float, r: int, k: int) -> None:
     connection.requests += 1
     request.connection = k
     request.attempt_s = t
+    request.syn = 0
     request.node = connection.node
     send_request(w, t, r, new_flight(w, t, r))
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nodeportsim.kubeproxy.endpoints import Endpoint, usable
-
 from . import draws
+from .records import DROP, PHASES, REFUSE
 from .rules import Rules
+from .slices import Conditions, Listing, Slices
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Process = Generator[simpy.Event, Any, None]
 
-BEFORE, DURING, AFTER = range(3)
+BEFORE, DURING, AFTER = range(len(PHASES))
 SLACK_S = 1e-3
 GRACE_50_SINCE = 32
 
@@ -61,24 +61,13 @@ class Plane(Protocol):
 class Proxy:
     """One node's kube-proxy: what it has seen and what it has written."""
 
-    wanted: int = 0  # version of the slices it has been told of
-    applied: int = 0
+    wanted: int = 0  # version of the slices it writes
     syncs: int = 0
     running: bool = True
     sync: SyncKind = "partial"  # the next one
     last_end_s: float = -1e300
-    usable: tuple[int, ...] = ()
+    listing: Listing | None = None  # what its rules say
     wake: Any = None
-
-
-@dataclass
-class Ready:
-    """What the API server says of one pod."""
-
-    ready: bool
-    serving: bool
-    terminating: bool
-    gone: bool = False
 
 
 @dataclass
@@ -90,24 +79,28 @@ class Control:
     plane: Plane
     key0: int
     key1: int
-    pods: list[Ready] = field(default_factory=list)
-    slices: list[tuple[Endpoint, ...]] = field(default_factory=list)
-    proxies: list[Proxy] = field(default_factory=list)
-    renewed_s: list[float] = field(default_factory=list)  # last lease renewal of each node
-    unknown: set[int] = field(default_factory=set)
-    off_plane: set[int] = field(default_factory=set)  # nodes cut from the control plane
     milestones: list[tuple[float, str, str]] = field(default_factory=list)
+    unknown: set[int] = field(default_factory=set)  # nodes whose Ready is Unknown
+    off_plane: set[int] = field(default_factory=set)  # nodes cut from the control plane
     dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
-    versions: dict[tuple[int, ...], int] = field(default_factory=dict)
+    lying: set[int] = field(default_factory=set)  # nodes whose rules name a dead pod
 
     def __post_init__(self) -> None:
         self.env = self.plane.env
         self.clocks = self.scenario.cluster.control_plane
         self.names = self.scenario.cluster.names
         self.rules = Rules(self.scenario, self.profile)
-        self.pods = [Ready(p.ready, p.serving, p.terminating) for p in self.scenario.placement]
-        self.slices = [self._slice()]
+        placed = self.scenario.placement
+        self.slices = Slices(
+            (
+                Conditions(ready=p.ready, serving=p.serving, terminating=p.terminating, node=p.node)
+                for p in placed
+            ),
+            self._policy(),
+            self.plane.add_endpoints,
+        )
         self.proxies = [Proxy(wake=self.env.event()) for _ in self.names]
+        self.renewed_s = [0.0] * len(self.names)  # last lease renewal of each node
         self.dirty = self.env.event()
         for n, node in enumerate(self.world.nodes):
             self.rules.established(node, self.world.config)
@@ -131,22 +124,16 @@ class Control:
 
     def _program(self, n: int) -> None:
         """Write the rules of node n: its endpoints, and their prices at a newly drawn position."""
-        proxy, node = self.proxies[n], self.world.nodes[n]
-        endpoints = self.slices[proxy.wanted]
-        place = self.scenario.cluster
-        chosen = usable(endpoints, node=place.names[n], zone=place.zone_names[n], policy=self._policy())
-        pods = tuple(int(endpoints[k].name) for k in chosen)
-        turned = self._turn(n, proxy, pods)
-        if pods not in self.versions:
-            self.versions[pods] = self.plane.add_endpoints(pods)
-            node = self.world.nodes[n]
-        node.first, node.endpoints, node.turn = self.versions[pods], len(pods), turned
-        node.empty = int(self._policy() == "Local" and bool(endpoints))
+        proxy = self.proxies[n]
+        listing = self.slices.listing(proxy.wanted, self.names[n])
+        turn = self._turn(n, proxy, listing.pods)
+        node = self.world.nodes[n]
+        node.first, node.endpoints, node.turn = listing.first, len(listing.pods), turn
+        node.empty = DROP if self._policy() == "Local" and listing.everywhere else REFUSE
         node.programmed = 1
-        everywhere = usable(endpoints, node=place.names[n], zone=place.zone_names[n], policy="Cluster")
-        here = usable(endpoints, node=place.names[n], zone=place.zone_names[n], policy="Local")
-        self.rules.program(node, len(everywhere), len(here), self.uniform(draws.POSITION, n, proxy.syncs))
-        proxy.applied, proxy.usable, proxy.syncs = proxy.wanted, pods, proxy.syncs + 1
+        position = self.uniform(draws.POSITION, n, proxy.syncs)
+        self.rules.program(node, listing.everywhere, listing.here, position)
+        proxy.listing, proxy.syncs = listing, proxy.syncs + 1
 
     def _policy(self) -> Policy:
         """Traffic policy that decides for the clients of this scenario."""
@@ -159,29 +146,11 @@ class Control:
 
     def _turn(self, n: int, proxy: Proxy, pods: tuple[int, ...]) -> int:
         """Keep an ipvs round robin at its place in the list; a new list starts at a random one."""
-        last = proxy.usable[self.world.nodes[n].turn] if proxy.usable else -1
+        old = proxy.listing.pods if proxy.listing else ()
+        last = old[self.world.nodes[n].turn] if old else -1
         if last in pods:
             return pods.index(last)
         return int(self.uniform(draws.TURN, n, proxy.syncs) * max(1, len(pods)))
-
-    def _slice(self) -> tuple[Endpoint, ...]:
-        """Make the EndpointSlices of the moment; an endpoint's name is its pod's number."""
-        rows = []
-        for p, (state, place) in enumerate(zip(self.pods, self.scenario.placement, strict=True)):
-            if state.gone:
-                continue
-            n = int(self.world.pods[p].node)
-            node = self.names[n] if place.node is not None else None
-            rows.append(
-                Endpoint(
-                    name=str(p),
-                    node=node,
-                    ready=state.ready,
-                    serving=state.serving,
-                    terminating=state.terminating,
-                )
-            )
-        return tuple(rows)
 
     # -- processes ---------------------------------------------------------------------------
 
@@ -191,7 +160,6 @@ class Control:
         for n in range(len(self.names)):
             self.env.process(self._proxy(n))
         if self.scenario.events:
-            self.renewed_s = [0.0] * len(self.names)
             for n in range(len(self.names)):
                 self.env.process(self._lease(n))
             self.env.process(self._node_controller())
@@ -273,7 +241,7 @@ class Control:
         self.unknown.discard(n)
         self.note("node ready", self.names[n])
         for p in self.pods_of(n):
-            if self.world.pods[p].up and not self.pods[p].terminating:
+            if self.world.pods[p].up and not self.slices.pods[p].terminating:
                 self.set_pod(p, ready=True)
 
     def _slice_controller(self) -> Process:
@@ -281,7 +249,7 @@ class Control:
         while True:
             yield self.dirty
             self.dirty = self.env.event()
-            self.slices.append(self._slice())
+            self.slices.publish()
             self.note("endpoints changed")
             for proxy in self.proxies:
                 self._wake(proxy)
@@ -299,19 +267,21 @@ class Control:
             proxy.wake = self.env.event()
             if not self._proxying(n):
                 continue
-            yield self.env.timeout(self.clocks.watch_latency_s)
+            spread = 2.0 * self.uniform(draws.WATCH, n, proxy.syncs)
+            yield self.env.timeout(spread * self.clocks.watch_latency_s)
             due_s = proxy.last_end_s + self.scenario.cluster.proxy.min_sync_period_s
             if due_s > self.env.now:
                 yield self.env.timeout(due_s - self.env.now)
-            wanted, boot = len(self.slices) - 1, self.world.nodes[n].epoch
-            yield self.env.timeout(self.rules.sync_s(len(self.pods), proxy.sync))
+            wanted, boot = self.slices.latest, self.world.nodes[n].epoch
+            yield self.env.timeout(self.rules.sync_s(len(self.slices.pods), proxy.sync))
             if not self._proxying(n) or self.world.nodes[n].epoch != boot:
                 continue
             proxy.wanted, proxy.sync, proxy.last_end_s = wanted, "partial", self.env.now
             self._program(n)
             self.note("rules updated", self.names[n])
-            self.settle()
-            if wanted < len(self.slices) - 1:
+            self._judge(n)
+            self._settle()
+            if wanted < self.slices.latest:
                 self._wake(proxy)
 
     def _proxying(self, n: int) -> bool:
@@ -326,11 +296,12 @@ class Control:
 
     def set_pod(self, p: int, *, ready: bool, terminating: bool | None = None, gone: bool = False) -> None:
         """Write a pod's conditions to the API server."""
-        old = self.pods[p]
+        old = self.slices.pods[p]
         ending = old.terminating if terminating is None else terminating
-        new = Ready(ready=ready and not ending, serving=ready, terminating=ending, gone=gone)
+        node = old.node and self.names[int(self.world.pods[p].node)]
+        new = Conditions(ready=ready and not ending, serving=ready, terminating=ending, node=node, gone=gone)
         if new != old:
-            self.pods[p] = new
+            self.slices.pods[p] = new
             if not self.dirty.triggered:
                 self.dirty.succeed()
 
@@ -354,7 +325,7 @@ class Control:
         if pod.epoch != epoch or not self.world.nodes[pod.node].up:
             return
         pod.up = 1
-        self.dead.discard(p)
+        self.revive([p])
         yield self.env.timeout(
             self.uniform(draws.RELIST, p, 2 * epoch) * self.scenario.pods.readiness_probe.period_s
         )
@@ -362,10 +333,9 @@ class Control:
         if pod.epoch == epoch and pod.up and self._connected(int(pod.node)):
             self.set_pod(p, ready=True)
 
-    def ready_here(self, n: int) -> int:
-        """Count the ready endpoints of node n that its kube-proxy knows of."""
-        slices = self.slices[self.proxies[n].wanted]
-        return sum(e.ready for e in slices if e.node == self.names[n])
+    def ready_here(self, n: int) -> bool:
+        """Tell whether node n's kube-proxy knows of a ready endpoint of its own."""
+        return self.slices.ready_on(self.proxies[n].wanted, self.names[n])
 
     def resync(self, n: int, sync: SyncKind) -> None:
         """Let node n's kube-proxy catch up."""
@@ -373,21 +343,29 @@ class Control:
         self._wake(self.proxies[n])
 
     def disturb(self, dead: Sequence[int]) -> None:
-        """Begin the phase in which the rules lie about these pods."""
+        """Pods died: until every live node's rules know it, the rules lie about them."""
         self.dead.update(dead)
-        self.world.config.phase = DURING
-        self.settle()
+        self.world.config.phase = DURING if dead else max(AFTER, self.world.config.phase)
+        self.judge_all()
 
-    def settle(self) -> None:
-        """End that phase once no live node's rules name a dead pod."""
-        if self.world.config.phase != DURING:
-            return
-        for n, proxy in enumerate(self.proxies):
-            if (
-                self.world.nodes[n].up
-                and not self.world.nodes[n].cut
-                and not self.dead.isdisjoint(proxy.usable)
-            ):
-                return
-        self.world.config.phase = AFTER
-        self.note("rules updated everywhere")
+    def revive(self, pods: Sequence[int]) -> None:
+        """Pods that could not answer can again."""
+        self.dead.difference_update(pods)
+        self.judge_all()
+
+    def judge_all(self) -> None:
+        """Find the nodes whose rules name a dead pod."""
+        for n in range(len(self.names)):
+            self._judge(n)
+        self._settle()
+
+    def _judge(self, n: int) -> None:
+        node, listing = self.world.nodes[n], self.proxies[n].listing
+        lies = node.up and not node.cut and listing is not None and not self.dead.isdisjoint(listing.members)
+        (self.lying.add if lies else self.lying.discard)(n)
+
+    def _settle(self) -> None:
+        """End the phase of stale rules once no live node's rules name a dead pod."""
+        if self.world.config.phase == DURING and not self.lying:
+            self.world.config.phase = AFTER
+            self.note("rules updated everywhere")

@@ -91,13 +91,13 @@ def _cut(control: Control, n: int, event: Event, _number: int) -> Process:
     control.disturb(control.pods_of(n))
     yield from _repaired(control, event)
     control.world.nodes[n].cut = 0
-    control.dead.difference_update(control.pods_of(n))
+    control.revive(control.pods_of(n))
     control.resync(n, "partial")
-    control.settle()
 
 
 def _cut_control_plane(control: Control, n: int, event: Event, _number: int) -> Process:
     control.off_plane.add(n)
+    control.disturb([])
     yield from _repaired(control, event)
     control.off_plane.discard(n)
     control.resync(n, "restart")
@@ -108,8 +108,7 @@ def _cut_nodes(control: Control, n: int, event: Event, _number: int) -> Process:
     control.disturb(control.pods_of(n))
     yield from _repaired(control, event)
     control.world.nodes[n].cut_nodes = 0
-    control.dead.difference_update(control.pods_of(n))
-    control.settle()
+    control.revive(control.pods_of(n))
 
 
 def _shutdown(control: Control, n: int, event: Event, _number: int) -> Process:
@@ -132,6 +131,7 @@ def _shutdown(control: Control, n: int, event: Event, _number: int) -> Process:
 
 def _proxy_stop(control: Control, n: int, event: Event, _number: int) -> Process:
     control.proxies[n].running = False
+    control.disturb([])
     yield from _repaired(control, event)
     control.proxies[n].running = True
     control.resync(n, "restart")
@@ -161,8 +161,7 @@ def _pod_hang(control: Control, p: int, event: Event, number: int) -> Process:
     epoch = pod.epoch
     control.env.process(_probe(control, p, number, epoch))
     yield from _repaired(control, event)
-    control.dead.discard(p)
-    control.settle()
+    control.revive([p])
 
 
 def _probe(control: Control, p: int, number: int, epoch: int) -> Process:

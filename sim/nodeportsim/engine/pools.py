@@ -15,6 +15,8 @@ from .records import FREE
 if TYPE_CHECKING:
     from .records import World
 
+HOPS_A_SYN = 8  # A SYN and its answer cross at most three paths.
+
 
 @step
 def new_request(w: World) -> int:
@@ -99,7 +101,7 @@ def new_flight(w: World, t: float, r: int) -> int:
     flight.core = connection.core
     flight.peer_core = connection.peer_core
     flight.tries = 0
-    flight.hops = 0
+    flight.hops = HOPS_A_SYN * request.syn  # Each SYN of an attempt has draws of its own.
     flight.inside = 0
     return f
 
@@ -121,6 +123,7 @@ def copy_flight(w: World, f: int) -> int:
     new.node_epoch = old.node_epoch
     new.peer_epoch = old.peer_epoch
     new.pod_epoch = old.pod_epoch
+    new.hops = old.hops
     return g
 
 

@@ -115,7 +115,7 @@ class Config:
     data_retries: i4
     phase: i4
     leader: i4
-    trace: i4
+    tracing: i4
 
 
 @dataclass(slots=True)

@@ -131,5 +131,5 @@ def trace(w: World, t: float, r: int, pod: int, cause: int) -> None:
 @step
 def note_end(w: World, t: float, r: int, pod: int, cause: int) -> None:
     """Trace, where a trace is wanted."""
-    if w.config.trace:
+    if w.config.tracing:
         trace(w, t, r, pod if cause == SUCCEEDED else -1, cause)

@@ -107,6 +107,13 @@ def replace(dump: dict[str, Any], raw: dict[str, Any]) -> None:
         for field in ("nodeNames", "nodeZones"):
             if cluster.get(field) == dump["cluster"].get(field):
                 cluster.pop(field, None)
+    background = cluster.get("background")
+    counted = dump["cluster"].get("background")
+    if counted and isinstance(background, dict) and background.get("services") != counted["services"]:
+        if background.get("ports") == counted["ports"]:
+            del background["ports"]  # It would win over the number of Services that was set.
+        if background.get("nodePorts") == counted["nodePorts"]:
+            background["nodePorts"] = min(counted["nodePorts"], _count(background.get("services")))
     resized = placement is not None and service.get("replicas") != len(placement)
     if (moved or resized) and pods.get("placement") == placement:
         pods.pop("placement", None)
@@ -172,9 +179,13 @@ def _chosen(cluster: Cluster, name: str | None) -> Service:
     entered = entered or [service for service in able if service.uses_node_ports]
     if len(entered) == 1:
         return entered[0]
+    if not able:
+        hint = "give a Service with a cluster IP and a TCP port, as kubectl get services -A -o json prints it"
+        raise InputError("there is no Service that could be simulated", hint=hint)
     what = "several Services carry NodePort traffic" if entered else "no Service carries NodePort traffic"
-    names = ", ".join(sorted(f"{service.namespace}/{service.name}" for service in entered or able)) or "none"
-    raise InputError(f"must be given: {what}", field="--service", hint=f"choose from: {names}")
+    names = [f"{service.namespace}/{service.name}" for service in entered or able]
+    hint = f"choose from: {', '.join(sorted(names))}"
+    raise InputError(f"must be given: {what}", field="--service", hint=hint)
 
 
 def _not_simulated(service: Service) -> str:
