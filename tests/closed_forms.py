@@ -24,6 +24,7 @@ from nodeportsim.scenario.spec import (
     Clients,
     Cluster,
     Connections,
+    ControlPlane,
     Entry,
     Event,
     Law,
@@ -205,6 +206,24 @@ STATIONS = {
 }
 
 
+BUSY = {  # The same stations near saturation, where the sample must be large.
+    "M/M/1 response at 0.8": Check(
+        scenario=station(0.8, requests=50_000),
+        replications=32,
+        expected=SERVICE_S + queues.mmc_wait_s(0.8, SERVICE_S),
+        value=response_s,
+        controls=centred(load_seen, 0.8, 0.0),
+    ),
+    "M/M/4 response at 0.8": Check(
+        scenario=station(3.2, requests=20_000, workers=4),
+        replications=32,
+        expected=SERVICE_S + queues.mmc_wait_s(3.2, SERVICE_S, 4),
+        value=response_s,
+        controls=centred(load_seen, 3.2, 0.0),
+    ),
+}
+
+
 # Failures: three nodes with a pod each, and one of the nodes dies at once; nobody has noticed yet.
 
 NODES = 3
@@ -278,7 +297,7 @@ FAILURES = {
         value=lambda run: connected_within(run, 0.5) / run.offered,
     ),
 }
-CHECKS = STATIONS | FAILURES
+CHECKS = STATIONS | BUSY | FAILURES
 
 
 # Laws of whole samples: the p-value of the sample.
@@ -319,29 +338,33 @@ def lumps_p() -> float:
 FAULT_S = 20.0
 
 
-def detection() -> Scenario:
+def detection(grace_s: float) -> Scenario:
     case = outage()
+    cluster = case.cluster.model_copy(
+        update={"control_plane": ControlPlane(node_monitor_grace_period_s=grace_s)}
+    )
     event = Event(at_s=FAULT_S, fault="power-off", node="node-2")
     quiet = Clients(count=1, rate_rps=0.01)
-    run = Run(duration_s=80.0)
-    return case.model_copy(update={"events": (event,), "clients": (quiet,), "run": run})
+    update = {"cluster": cluster, "events": (event,), "clients": (quiet,), "run": Run(duration_s=80.0)}
+    return case.model_copy(update=update)
 
 
 def detected_s(run: Replication) -> float:
     return next(time_s for time_s, name, _ in run.milestones if name == "node not ready") - FAULT_S
 
 
-def detection_p() -> float:
+def detection_p(grace_s: float) -> float:
     """Fault to NotReady has the law of two independent clocks."""
-    times_s = [detected_s(run) for run in replicate(detection(), 150)]
-    cdf = np.vectorize(failure.Detection().cdf)
+    times_s = [detected_s(run) for run in replicate(detection(grace_s), 150)]
+    cdf = np.vectorize(failure.Detection(grace_s=grace_s).cdf)
     return float(stats.kstest(times_s, cdf).pvalue)
 
 
 SAMPLES: dict[str, Callable[[], float]] = {
     "connections over pods": balance_p,
     "connect times": lumps_p,
-    "time to detection": detection_p,
+    "time to detection": lambda: detection_p(50.0),
+    "time to detection, grace no multiple of the pass": lambda: detection_p(22.0),
 }
 LEVEL = FAMILY / (len(CHECKS) + len(SAMPLES))
 

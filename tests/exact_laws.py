@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from closed_forms import LONG_S, STILL, outage
 
-from nodeportsim.engine.records import PHASES, STAGES
+from nodeportsim.engine.records import CAUSES, PHASES, STAGES
 from nodeportsim.engine.simulate import simulate
 from nodeportsim.scenario.spec import (
     Clients,
@@ -202,6 +202,23 @@ def control_goes_first() -> None:
     assert (result.succeeded, result.failed) == (1, 1)
 
 
+def a_healthy_cluster_refuses_nobody() -> None:
+    """A request that found no room in the pool has met no node yet; its retry goes to a live one."""
+    for node in ("same", "next"):
+        clients = Clients(
+            count=1,
+            rate_rps=10.0,
+            arrivals="fixed",
+            connections=Connections(reuse="lifo", size=1, max_requests=1),
+            timeouts=Timeouts(pool_s=0.05),
+            retry=Retry.model_validate({"attempts": 20, "node": node}),
+        )
+        service = Law(dist="constant", mean_s=0.13)
+        result = run(plain(), pods=Pods(service_time=service), clients=(clients,))
+        met = {CAUSES[k] for k in result.attempt_errors.nonzero()[0]}
+        assert met == {"pool_timeout"}
+
+
 LAWS = (
     ipvs_turns_are_exact,
     policy_local_divides_by_node_first,
@@ -213,5 +230,6 @@ LAWS = (
     conntrack_is_a_wall,
     a_queue_grows_by_what_it_cannot_serve,
     control_goes_first,
+    a_healthy_cluster_refuses_nobody,
 )
 assert QUICK.toleration_s > LONG_S  # Nobody is evicted meanwhile.

@@ -97,7 +97,7 @@ class Oracle:
 
     def entry(self, c: int, u_node: float, last: int) -> int:
         policy = self.clients.entry.policy
-        if last >= 0:
+        if last >= 0 and policy != "pinned":
             step = int(u_node * (self.nodes - 1)) if policy == "random" else 0
             return (last + 1 + step) % self.nodes if self.clients.retry.node == "next" else last
         self.answers += policy == "dns-round-robin"

@@ -213,7 +213,7 @@ def scenarios(draw: DrawFn, *, events: int = 2) -> spec.Scenario:
         service=service,
         pods=standing,
         clients=tuple(draw(groups(k, cluster.zone_names)) for k in range(number)),
-        balancer=draw(st.none() | balancers()),
+        balancer=draw(balancers()),
         events=tuple(draw(faults(cluster.names, names)) for _ in range(draw(st.integers(0, events)))),
         run=spec.Run(
             duration_s=draw(st.sampled_from((1.0, 1.75))), seed=draw(st.integers(0, 999)), drain_s=30.0

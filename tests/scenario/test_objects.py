@@ -140,7 +140,7 @@ def test_a_service_with_tcp_and_udp_simulates_its_tcp_port(folder: Path) -> None
     assert read(written(both)).service.node_port == 30080
     udp = both.replace("{name: t, port: 80", "{name: t, protocol: UDP, port: 80")
     assert "has no TCP port" in refusal(written(udp), service="my-web")
-    assert refusal(written(udp)).startswith("--service must be given: no Service carries NodePort traffic")
+    assert refusal(written(udp)).startswith("there is no Service that could be simulated")
 
 
 def test_a_manifest_alone_is_a_scenario_with_stated_defaults(folder: Path) -> None:
@@ -289,6 +289,17 @@ FEW = [
 ]
 FEW.append(next(item for item in ITEMS if item["metadata"]["name"] == "my-nodeport-service"))
 ODD = [None, True, -1, 5, 1e9, "", "x", "None", [], {}, [None], [[]], {"a": None}, "a/b", "é:"]
+
+
+def test_a_number_of_services_that_is_set_wins_over_the_ports_of_the_dump() -> None:
+    counted = read(FIVE, service=GUIDE).cluster.background
+    assert (counted.ports, counted.node_ports) != (None, 0)
+    more = read(FIVE, service=GUIDE, sets=["background.services=1000"]).cluster.background
+    assert (more.services, more.ports, more.node_ports) == (1000, None, counted.node_ports)
+    fewer = read(FIVE, service=GUIDE, sets=["background.services=1"]).cluster.background
+    assert (fewer.services, fewer.ports, fewer.node_ports) == (1, None, 1)
+    chosen = read(FIVE, service=GUIDE, sets=["background.services=9", "background.nodePorts=7"])
+    assert (chosen.cluster.background.services, chosen.cluster.background.node_ports) == (9, 7)
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from closed_forms import CHECKS, LEVEL, SAMPLES, VISIBLE
+from closed_forms import BUSY, CHECKS, LEVEL, SAMPLES, VISIBLE
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in BUSY else []) for name in CHECKS]
+)
 def test_a_mean_is_the_closed_form(name: str) -> None:
     check = CHECKS[name]
     estimate, half = check.interval(LEVEL)

@@ -107,19 +107,26 @@ def replace(dump: dict[str, Any], raw: dict[str, Any]) -> None:
         for field in ("nodeNames", "nodeZones"):
             if cluster.get(field) == dump["cluster"].get(field):
                 cluster.pop(field, None)
-    background = cluster.get("background")
-    counted = dump["cluster"].get("background")
-    if counted and isinstance(background, dict) and background.get("services") != counted["services"]:
-        if background.get("ports") == counted["ports"]:
-            del background["ports"]  # It would win over the number of Services that was set.
-        if background.get("nodePorts") == counted["nodePorts"]:
-            background["nodePorts"] = min(counted["nodePorts"], _count(background.get("services")))
+    _recount(dump["cluster"].get("background"), cluster.get("background"))
     resized = placement is not None and service.get("replicas") != len(placement)
     if (moved or resized) and pods.get("placement") == placement:
         pods.pop("placement", None)
     if isinstance(raw["assumptions"], list) and (moved or resized):
         what = " and ".join(["nodes"] * moved + ["replicas"] * resized)
         raw["assumptions"].append(f"{what} set by hand: pods are placed round robin, not as in the dump")
+
+
+def _recount(counted: dict[str, int] | None, background: object) -> None:
+    """Let a number of Services that was set win over the ports and NodePorts that a dump's own have."""
+    if counted is None or not isinstance(background, dict):
+        return
+    services = background.get("services")
+    if not isinstance(services, int) or services == counted["services"]:
+        return
+    if background.get("ports") == counted["ports"]:
+        del background["ports"]
+    if background.get("nodePorts") == counted["nodePorts"]:
+        background["nodePorts"] = min(services, counted["nodePorts"])
 
 
 def _flat(origin: Origin) -> Iterator[Origin]:

@@ -215,7 +215,6 @@ class Pods(Spec):
     startup_s: Duration = 2.0
     readiness_probe: Probe = Probe()
     termination_grace_period_seconds: Count = 30
-    pre_stop_s: Duration = 0.0
     placement: Many[Placement] = ()
 
 
@@ -355,7 +354,7 @@ class Scenario(Spec):
     service: Service = Service()
     pods: Pods = Pods()
     clients: Many[Clients] = (Clients(),)
-    balancer: Balancer | None = None
+    balancer: Balancer = Field(Balancer(), description="where clients enter by balancer or virtual-ip")
     events: Many[Event] = ()
     run: Run = Run()
     thresholds: dict[str, Limit] = Field(default_factory=dict)
@@ -371,17 +370,19 @@ class Scenario(Spec):
     def _together(self) -> Self:
         if not self.clients:
             raise FieldError("must hold at least one group", "clients", got="[]")
-        given = len(self.pods.placement)
-        if given and given != self.service.replicas:
+        if (given := len(self.pods.placement)) not in {0, self.service.replicas}:
             rule = f"must place each of the {self.service.replicas} replicas, or none"
             raise FieldError(rule, "pods", "placement", got=given)
-        placed, happening = tuple(enumerate(self.pods.placement)), tuple(enumerate(self.events))
-        check_known(
-            "node", self.cluster.names, {("pods", "placement", p, "node"): pod.node for p, pod in placed}
-        )
-        check_known("node", self.cluster.names, {("events", e, "node"): event.node for e, event in happening})
+        happening = tuple(enumerate(self.events))
+        nodes = {("pods", "placement", p, "node"): pod.node for p, pod in enumerate(self.pods.placement)}
+        nodes |= {("events", e, "node"): event.node for e, event in happening}
+        check_known("node", self.cluster.names, nodes)
         zones = {("clients", g, "zone"): group.zone for g, group in enumerate(self.clients)}
         check_known("zone", self.cluster.zone_names, zones)
+        first_s = min([self.run.duration_s, *(event.at_s for event in self.events)])
+        if self.run.warmup_s and self.run.warmup_s >= first_s:
+            rule = f"must end before the first event and the run do: {first_s:g}s"
+            raise FieldError(rule, "run", "warmup", got=self.run.warmup_s)
         names = [pod.name for pod in self.placement]
         check_known("pod", names, {("events", e, "pod"): event.pod for e, event in happening})
         if len(set(names)) != len(names):

@@ -8,11 +8,14 @@ An ``experiment.yaml`` names a base scenario and what changes::
     scenario: scenario.yaml
     variants: {iptables: {proxy.mode: iptables}, ipvs: {proxy.mode: ipvs}}
     vary: {background.services: [10, 1000, 30000]}
-    metrics: [stages_s.rules.mean]
-    figure: {name: first_packet_cost, x: background.services, metric: stages_s.rules.mean, scale: 1e6}
+    metrics: [latency_s.p50, rules_s]
+    figures:
+      - {name: first_packet_cost, x: background.services, xColumn: services,
+         panels: [{metric: rules_s, scale: 1e6}]}
 
 Every variant is crossed with every value of every `vary`; paths are those of ``--set``. All cells share
-the scenario's seed, so they share arrivals and demands and their differences are paired.
+the scenario's seed, so they share arrivals and demands and their differences are paired. The table has a
+row a cell and metric: the estimate, its 95 % interval, and the closed form where theory knows one.
 """
 
 from __future__ import annotations
@@ -20,9 +23,8 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -30,11 +32,12 @@ from nodeportsim.errors import InputError
 from nodeportsim.scenario.documents import Source, documents, locate
 from nodeportsim.scenario.quantities import Many  # noqa: TC001  (pydantic reads the annotation)
 from nodeportsim.scenario.spec import Spec
-from nodeportsim.study.run import MEASURES, Outcome, compare, run
+from nodeportsim.study.findings import SECOND, Cell, Findings, found
+from nodeportsim.study.run import MEASURES, Outcome, run
 from nodeportsim.study.store import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
@@ -44,24 +47,48 @@ Value = str | int | float | bool | None
 Settings = dict[str, Value]
 
 
+class Panel(Spec):
+    """What one panel of a curve draws.
+
+    Parameters
+    ----------
+    metric
+        A metric of the table; with `Curve.x` ``second``, one of `nodeportsim.study.findings.BY_SECOND`.
+    scale
+        Factor from the table's SI unit to the figure's.
+    where
+        Draw only the cells at this point.
+    minus
+        Draw their difference to the cells at that point, taken replication by replication.
+    """
+
+    metric: str
+    scale: Annotated[float, Field(gt=0, strict=False)] = 1.0
+    where: dict[str, Value] = Field(default_factory=dict)
+    minus: dict[str, Value] = Field(default_factory=dict)
+
+
 class Curve(Spec):
-    """A figure of one metric against one parameter, a line a variant.
+    """A figure of metrics against one parameter, a line a variant.
 
     Parameters
     ----------
     name
-        A figure of `nodeportsim.report` that draws a curve.
+        A figure of `nodeportsim.report` that draws curves.
     x, x_column
-        The varied path on the x axis, and the column in which that figure expects it.
-    metric
-        What is drawn, times `scale`: figures state their unit, summaries are in SI.
+        The varied path on the x axis, and the column in which that figure expects it. ``second`` instead
+        of a path: the second of intended arrival, counted from the first event.
+    panels
+        From left to right.
+    variants
+        Those that are drawn; default: all.
     """
 
     name: str
     x: str
     x_column: str
-    metric: str
-    scale: Annotated[float, Field(gt=0, strict=False)] = 1.0
+    panels: Many[Panel]
+    variants: Many[str] = ()
 
 
 class Paired(Spec):
@@ -89,7 +116,7 @@ class Experiment(Spec):
     variants: dict[str, Settings] = Field({"base": {}}, description="name: settings")
     vary: dict[str, Many[Value]] = Field(default_factory=dict)
     metrics: Many[str] = Field((), description="names or beginnings of names; default: all")
-    figure: Curve | None = None
+    figures: Many[Curve] = ()
     paired: Paired | None = None
 
     @model_validator(mode="after")
@@ -100,31 +127,12 @@ class Experiment(Spec):
             raise ValueError(f"paired.baseline must be one of {', '.join(self.variants)}")
         if self.paired is not None and not set(self.paired.metrics) <= MEASURES.keys():
             raise ValueError(f"paired.metrics must be of {', '.join(MEASURES)}")
-        if self.figure is not None and self.figure.x not in self.vary:
-            raise ValueError("figure.x must be a path of vary")
+        for curve in self.figures:
+            if curve.x not in {*self.vary, SECOND}:
+                raise ValueError("x of a figure must be a path of vary, or second")
+            if not set(curve.variants) <= self.variants.keys():
+                raise ValueError(f"variants of a figure must be of {', '.join(self.variants)}")
         return self
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One point of the grid: what it is called, and what is set there."""
-
-    variant: str
-    point: Mapping[str, Value]
-    sets: tuple[str, ...]
-
-    @property
-    def labels(self) -> dict[str, Value]:
-        """Columns that name this cell in a table."""
-        return {"variant": self.variant, **self.point}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What an experiment gives: `table` with one row a cell and metric, and tables for the figures."""
-
-    table: pd.DataFrame
-    figures: dict[str, pd.DataFrame]
 
 
 def cells(experiment: Experiment) -> Iterator[Cell]:
@@ -189,7 +197,7 @@ def read_experiment(source: Source) -> Experiment:
 
 
 def _meant(key: str) -> str | None:
-    known = [str(i.alias) for model in (Experiment, Curve, Paired) for i in model.model_fields.values()]
+    known = [str(i.alias) for model in (Experiment, Curve, Panel, Paired) for i in model.model_fields.values()]
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {near[0]}?" if near else None
 
@@ -210,8 +218,6 @@ def run_experiment(
     InputError
         A cell is no scenario. All cells are read before the first one runs.
     """
-    import pandas as pd
-
     from nodeportsim.scenario.read import read
 
     more = () if replications is None else (f"run.replications={replications}",)
@@ -221,67 +227,7 @@ def run_experiment(
         outcomes.append((cell, run(scenario, engine=engine, jobs=jobs)))
         if progress:
             progress(len(outcomes), len(grid))
-    rows = [{**cell.labels, **row} for cell, outcome in outcomes for row in measures(outcome.summary)]
-    table = pd.DataFrame(rows).astype({"estimate": float, "low": float, "high": float})
-    if experiment.metrics:
-        table = table[table["metric"].str.startswith(experiment.metrics)].reset_index(drop=True)
-    if table.empty:
-        raise InputError("name no measure of these runs", field="metrics", got=list(experiment.metrics))
-    return Findings(table=table, figures=_figures(experiment, table, outcomes))
-
-
-def measures(summary: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, Any]]:
-    """Flatten a summary: one row ``metric, estimate, low, high`` for each number in it.
-
-    Lists (shares by rank, the timeline) and provenance are no measures of a cell and are left out.
-    """
-    for key, value in summary.items():
-        name = f"{prefix}{key}"
-        if name == "provenance":
-            continue
-        if isinstance(value, dict) and "estimate" in value:
-            yield {"metric": name, **{k: value[k] for k in ("estimate", "low", "high")}}
-        elif isinstance(value, dict):
-            yield from measures(value, f"{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield {"metric": name, "estimate": float(value), "low": None, "high": None}
-
-
-def _figures(
-    experiment: Experiment, table: pd.DataFrame, outcomes: list[tuple[Cell, Outcome]]
-) -> dict[str, pd.DataFrame]:
-    figures = {}
-    if experiment.figure is not None:
-        figures[experiment.figure.name] = _curve(experiment.figure, table)
-    if experiment.paired is not None:
-        figures["paired"] = _paired(experiment.paired, outcomes)
-    return figures
-
-
-def _curve(curve: Curve, table: pd.DataFrame) -> pd.DataFrame:
-    """Shape the table as the report's curves want it."""
-    rows = table[table["metric"] == curve.metric]
-    if rows.empty:
-        raise InputError("must be a measure of these runs", field="figure.metric", got=curve.metric)
-    numbers = rows[["estimate", "low", "high"]].astype(float) * curve.scale
-    named = rows[["variant", curve.x]].set_axis(["series", curve.x_column], axis=1)
-    return named.assign(kind="simulated").join(numbers).reset_index(drop=True)
-
-
-def _paired(paired: Paired, outcomes: list[tuple[Cell, Outcome]]) -> pd.DataFrame:
-    """Compare every cell with the baseline's cell at the same point."""
-    import pandas as pd
-
-    bases = {tuple(cell.point.items()): o for cell, o in outcomes if cell.variant == paired.baseline}
-    parts = []
-    for cell, outcome in outcomes:
-        if cell.variant != paired.baseline:
-            name = ", ".join((cell.variant, *(f"{path} {value}" for path, value in cell.point.items())))
-            table = compare(bases[tuple(cell.point.items())], outcome)
-            parts.append(table.assign(variant=name, baseline=paired.baseline))
-    pairs = pd.concat(parts)
-    pairs = pairs[pairs["metric"].isin(paired.metrics)].dropna(subset=["difference_ratio"])
-    return pairs.sort_values("metric", kind="stable", ignore_index=True)
+    return found(experiment, outcomes)
 
 
 def conclusions(experiment: Experiment, findings: Findings) -> str:

@@ -1,13 +1,14 @@
-"""Curves of a study: one measured quantity against one parameter, a line a series, with its closed form.
+"""Curves of a study: quantities against one parameter, a line a series, each with its closed form.
 
-The three figures share one shape of table: `series`, the parameter, `kind` (``simulated``, ``measured`` or
-``closed form``), `estimate`, `low`, `high`. Lines and bands are simulated, open circles measured, dashes
-theory.
+The figures share one shape of table: `series`, the parameter, `kind` (``simulated``, ``measured`` or
+``closed form``), `estimate`, `low`, `high`; with several panels also `panel`, counted from 0. Lines and
+bands are simulated, open circles measured, dashes theory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.report import canvas
@@ -27,6 +28,29 @@ _PREFERRED = ("simulated", "closed form", "measured")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One of the quantities that stand side by side.
+
+    Parameters
+    ----------
+    y_label
+        Axis label with the unit of `estimate`.
+    title
+        What tells it from its neighbours; none where it stands alone.
+    level
+        Label of the horizontal line at the column `limit`, where the table has one.
+    log, bottom
+        Whether the vertical axis is logarithmic; where it starts if it is not.
+    """
+
+    y_label: str
+    title: str = ""
+    level: str = ""
+    log: bool = False
+    bottom: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Curve:
     """One figure of this shape.
 
@@ -34,27 +58,23 @@ class Curve:
     ----------
     name
         Of the figure, and of the table in which a study hands it over.
-    x, x_label
-        Column of the parameter, and the axis label with its unit.
-    y_label, subtitle
-        Axis label with the unit of `estimate`, and what is drawn.
+    x, x_label, x_log
+        Column of the parameter, the axis label with its unit, whether the axis is logarithmic.
+    subtitle
+        What is drawn.
     finding
-        Makes the title from the table; the largest estimate by series is what most figures say.
-    level
-        Label of the horizontal line at the column `limit`, where the table has one.
-    log, bottom
-        Whether the vertical axis is logarithmic; where it starts if it is not.
+        Makes the title from the table without its measured points.
+    panels
+        From left to right.
     """
 
     name: str
     x: str
     x_label: str
-    y_label: str
     subtitle: str
     finding: Callable[[list[Row]], str]
-    level: str = ""
-    log: bool = False
-    bottom: float = 0.0
+    panels: tuple[Panel, ...]
+    x_log: bool = True
 
     def frames(self, _summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
         """Pick `table`; a single run has none."""
@@ -68,18 +88,29 @@ class Curve:
         if table.empty:
             return Text("No cell was run", "No cell was run.", f"{self.subtitle}, empty.")
         ends = "; ".join(
-            f"{name}: {significant(first['estimate'])} at {count(first[self.x])}, "
-            f"{significant(last['estimate'])} at {count(last[self.x])}"
-            for name, first, last in ((n, rows.iloc[0], rows.iloc[-1]) for n, rows in self.lines(table))
+            f"{panel.title or panel.y_label}: {self._ends(part)}" for panel, part in self.parts(table)
         )
         kinds = ", ".join(_LEGEND[kind] for kind in KINDS if (table["kind"] == kind).any())
         title = self.finding(table[table["kind"] != "measured"].to_dict("records"))
-        caption = f"{self.subtitle} ({self.y_label}) against {self.x_label}: {kinds}. {ends}."
+        caption = f"{self.subtitle} against {self.x_label}: {kinds}. {ends}."
         return Text(title, caption, f"{self.subtitle}. {title}. {ends}.")
+
+    def _ends(self, part: DataFrame) -> str:
+        return "; ".join(
+            f"{name}: {significant(first['estimate'])} at {count(first[self.x])}, "
+            f"{significant(last['estimate'])} at {count(last[self.x])}"
+            for name, first, last in ((n, rows.iloc[0], rows.iloc[-1]) for n, rows in self.lines(part))
+        )
 
     def draw(self, table: DataFrame, theme: canvas.Theme = "light") -> Figure:
         """Draw a line a series, named at its end."""
         return _draw(self, table, theme=theme)
+
+    def parts(self, table: DataFrame) -> list[tuple[Panel, DataFrame]]:
+        """Split the table over the panels."""
+        if "panel" not in table:
+            return [(self.panels[0], table)]
+        return [(panel, table[table["panel"] == place]) for place, panel in enumerate(self.panels)]
 
     def lines(self, table: DataFrame) -> list[tuple[str, DataFrame]]:
         """Series in order of appearance, each with the rows of its best kind."""
@@ -114,47 +145,73 @@ def _draw(curve: Curve, table: DataFrame) -> Figure:
     title = curve.text(table).title
     if table.empty:
         return canvas.nothing(title, curve.subtitle)
-    figure, panels = canvas.sheet(title, curve.subtitle)
-    axes = panels[0, 0]
-    palette = canvas.colours()
-    axes.set(xscale="log", xlabel=curve.x_label, ylabel=curve.y_label)
-    ends = []
-    for place, (name, line) in enumerate(curve.lines(table)):
-        colour = palette[place % len(palette)]
-        _series(axes, curve.x, table[table["series"] == name], colour)
-        last = line.iloc[-1]
-        ends.append((last[curve.x], last["estimate"], name, colour))
-    _scale(axes, curve, table)
-    if "limit" in table:
-        _limit(axes, float(table["limit"].max()), curve.level)
-    canvas.end_labels(axes, ends)
+    parts = curve.parts(table)
+    figure, grid = canvas.sheet(title, curve.subtitle, columns=len(parts))
+    colours = dict(zip(table["series"].drop_duplicates(), cycle(canvas.colours()), strict=False))
+    ends = [
+        _panel(axes, curve, panel, part, colours)
+        for axes, (panel, part) in zip(grid[0], parts, strict=True)
+    ]
+    for axes, names in zip(grid[0], ends, strict=True):
+        canvas.end_labels(axes, names)
     return figure
 
 
-def _series(axes: Axes, x: str, rows: DataFrame, colour: str) -> None:
+def _panel(
+    axes: Axes, curve: Curve, panel: Panel, part: DataFrame, colours: Mapping[str, str]
+) -> list[tuple[float, float, str, str]]:
+    """Draw one panel; give the ends of its lines, to be named when all panels have their final limits."""
+    axes.set(xlabel=curve.x_label, ylabel=panel.y_label, title=panel.title)
+    for name in part["series"].drop_duplicates():
+        _series(axes, curve, part[part["series"] == name], colours[name])
+    _horizontal(axes, curve, part)
+    _vertical(axes, panel, part)
+    if panel.level and "limit" in part:
+        _limit(axes, float(part["limit"].max()), panel.level)
+    lasts = [(name, line.iloc[-1]) for name, line in curve.lines(part)]
+    return [(last[curve.x], last["estimate"], name, colours[name]) for name, last in lasts]
+
+
+def _series(axes: Axes, curve: Curve, rows: DataFrame, colour: str) -> None:
     """Draw what there is of one series: simulated line and band, measured points, closed form."""
-    bounded = rows[rows["kind"] == "simulated"].sort_values(x).dropna(subset=["low", "high"])
-    axes.fill_between(bounded[x], bounded["low"], bounded["high"], color=colour, alpha=0.2, linewidth=0)
+    bounded = rows[rows["kind"] == "simulated"].sort_values(curve.x).dropna(subset=["low", "high"])
+    axes.fill_between(bounded[curve.x], bounded["low"], bounded["high"], color=colour, alpha=0.2, linewidth=0)
     for kind, look in _LOOK.items():
-        part = rows[rows["kind"] == kind].sort_values(x)
+        part = rows[rows["kind"] == kind].sort_values(curve.x).dropna(subset=["estimate"])
         if len(part):  # An empty unclipped line would still take its place in the layout.
-            axes.plot(part[x], part["estimate"], color=colour, **look)
+            crowded = len(part) > _CROWDED and kind == "simulated"
+            axes.plot(
+                part[curve.x], part["estimate"], color=colour, **(look | {"marker": ""} if crowded else look)
+            )
 
 
-def _scale(axes: Axes, curve: Curve, table: DataFrame) -> None:
-    """Set limits and ticks, which the names at the lines' ends need final."""
-    first, last = table[curve.x].min(), table[curve.x].max()
-    canvas.ticks(axes.xaxis, count, canvas.log_ticks(first, last))
-    axes.set_xlim(0.9 * first, 1.04 * last)
-    values = table[["estimate", "low", "high", *(["limit"] if "limit" in table else [])]]
+_CROWDED = 40  # Points closer together than this on a line are no longer seen one by one.
+
+
+def _horizontal(axes: Axes, curve: Curve, part: DataFrame) -> None:
+    """Set limits and ticks of the parameter, which the names at the lines' ends need final."""
+    first, last = float(part[curve.x].min()), float(part[curve.x].max())
+    if curve.x_log:
+        axes.set_xscale("log")
+        canvas.ticks(axes.xaxis, count, canvas.log_ticks(first, last))
+        axes.set_xlim(0.9 * first, 1.04 * last)
+    else:
+        canvas.ticks(axes.xaxis, count)
+        axes.set_xlim(first, last)
+
+
+def _vertical(axes: Axes, panel: Panel, part: DataFrame) -> None:
+    """Set limits and ticks of the quantity."""
+    limits = ["limit"] if panel.level and "limit" in part else []
+    values = part[["estimate", "low", "high", *limits]]
     low, high = float(values.min().min()), float(values.max().max())
-    if curve.log:
+    if panel.log:
         axes.set_yscale("log")
         canvas.ticks(axes.yaxis, significant, canvas.log_ticks(low, high))
         axes.set_ylim(0.8 * low, 1.25 * high)
     else:
         canvas.ticks(axes.yaxis, significant)
-        axes.set_ylim(curve.bottom, high + 0.08 * (high - curve.bottom))
+        axes.set_ylim(panel.bottom, high + 0.08 * (high - panel.bottom))
 
 
 def _limit(axes: Axes, limit: float, label: str) -> None:
@@ -169,7 +226,13 @@ def _limit(axes: Axes, limit: float, label: str) -> None:
     )
 
 
+def _of(rows: list[Row], panel: int = 0) -> list[Row]:
+    """Rows of a panel; a table without that column has one."""
+    return [row for row in rows if row.get("panel", panel) == panel]
+
+
 def _dearest(rows: list[Row]) -> str:
+    rows = _of(rows)
     most = max(rows, key=lambda row: row["estimate"])
     alike = [row for row in rows if row["services"] == most["services"]]
     least = min(alike, key=lambda row: row["estimate"])
@@ -180,6 +243,7 @@ def _dearest(rows: list[Row]) -> str:
 
 
 def _evenest(rows: list[Row]) -> str:
+    rows = _of(rows)
     ends = [pick(row["connections"] for row in rows) for pick in (min, max)]
     few, many = (max(row["estimate"] for row in rows if row["connections"] == end) for end in ends)
     return (
@@ -189,6 +253,7 @@ def _evenest(rows: list[Row]) -> str:
 
 
 def _first_full(rows: list[Row]) -> str:
+    rows = _of(rows)
     full = [row for row in rows if row["estimate"] >= row["limit"]]
     if not full:
         return f"No table fills up to {count(max(row['connections_per_s'] for row in rows))} connections/s"
@@ -197,30 +262,82 @@ def _first_full(rows: list[Row]) -> str:
     return f"At {rate} connections/s the conntrack table is full ({first['series']})"
 
 
+def _plateaus(rows: list[Row]) -> str:
+    """Say each series' share while nobody has noticed: the first half minute, before any detection."""
+    early = [row for row in _of(rows) if 0 <= row["since_fault_s"] < _UNNOTICED_S]
+    early = [row for row in early if row["kind"] == "simulated"]
+    shares = {
+        name: [row["estimate"] for row in early if row["series"] == name]
+        for name in dict.fromkeys(row["series"] for row in early)
+    }
+    told = ", ".join(f"{significant(sum(s) / len(s))} % ({name})" for name, s in shares.items())
+    return f"A node is dead, nobody knows: {told} fail"
+
+
+def _spikes(rows: list[Row]) -> str:
+    """Say how soon the failures are over with connections that are kept."""
+    failing = [row for row in _of(rows) if row["kind"] == "simulated" and row["since_fault_s"] >= 0]
+    worst = max(failing, key=lambda row: row["estimate"])
+    late = [row["since_fault_s"] for row in failing if row["estimate"] >= worst["estimate"] / 10]
+    return (
+        f"Kept connections: {significant(worst['estimate'])} % fail at first, "
+        f"a tenth of that after {count(max(late) + 1)} s"
+    )
+
+
+_UNNOTICED_S = 30.0  # Shorter than any detection with the default clocks (theory.failure.Detection).
+
 FIRST_PACKET_COST = Curve(
     name="first_packet_cost",
     x="services",
     x_label="Services in the cluster",
-    y_label="cost of the first packet (µs)",
     subtitle="CPU time that the rules cost a new connection's first packet, by kube-proxy mode",
     finding=_dearest,
-    log=True,
+    panels=(
+        Panel(title="on the entry node, which is the pod's too", y_label="CPU time (µs)", log=True),
+        Panel(title="added by the pod's node, if another", y_label="CPU time (µs)", log=True),
+    ),
 )
 HOTTEST_POD = Curve(
     name="hottest_pod",
     x="connections",
     x_label="open connections",
-    y_label="hottest pod / mean",
-    subtitle="Connections of the hottest pod over the mean of all pods (1 is even)",
+    subtitle="How unevenly connections fall on ten pods, and what it does at 50 % mean load",
     finding=_evenest,
-    bottom=0.9,
+    panels=(
+        Panel(title="hottest pod", y_label="connections / mean", bottom=0.9),
+        Panel(title="some pod is offered more than it can do", y_label="chance (%)"),
+    ),
 )
 CONNTRACK_WALL = Curve(
     name="conntrack_wall",
     x="connections_per_s",
     x_label="new connections per second",
-    y_label="conntrack entries on the fullest node",
-    subtitle="Occupancy of the conntrack table, by externalTrafficPolicy",
+    subtitle="Short connections against the conntrack table, by externalTrafficPolicy",
     finding=_first_full,
-    level="maximum",
+    panels=(
+        Panel(title="the fullest node", y_label="conntrack entries", level="maximum"),
+        Panel(title="requests", y_label="failed requests (%)"),
+    ),
+)
+FAILURE_RETRY = Curve(
+    name="failure_retry",
+    x="since_fault_s",
+    x_label="intended arrival after the node's death (s)",
+    x_log=False,
+    subtitle="Failed requests by second of intended arrival, a new connection for every request",
+    finding=_plateaus,
+    panels=(Panel(y_label="failed requests (%)"),),
+)
+FAILURE_KEEP_ALIVE = Curve(
+    name="failure_keep_alive",
+    x="since_fault_s",
+    x_label="intended arrival after the node's death (s)",
+    x_log=False,
+    subtitle="The same death where every client keeps one connection open",
+    finding=_spikes,
+    panels=(
+        Panel(title="requests that fail", y_label="failed requests (%)"),
+        Panel(title="those that do not", y_label="mean latency (s)"),
+    ),
 )
