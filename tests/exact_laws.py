@@ -55,7 +55,7 @@ def steady(rate_rps: float, **fields: Any) -> tuple[Clients]:
 def plain(**cluster: Any) -> Scenario:
     """One node, one pod, fixed arrivals, no time lost anywhere but in the kernel."""
     return Scenario(
-        cluster=Cluster(**{"nodes": 1, "network": STILL} | cluster),
+        cluster=Cluster.model_validate({"nodes": 1, "network": STILL} | cluster),
         service=Service(replicas=1),
         pods=Pods(workers=64, service_time=INSTANT),
         clients=steady(100.0),

@@ -56,11 +56,16 @@ class Replication:
     first_packet: np.ndarray
     stage_sum_ns: np.ndarray
     timeline: np.ndarray
+    second_latency_ns: np.ndarray
     phases: np.ndarray
     nodes: np.ndarray
     pods: np.ndarray
     conntrack_peak: np.ndarray
-    utilisation: tuple[np.ndarray, np.ndarray]
+    pod_utilisation: np.ndarray
+    node_utilisation: np.ndarray
+    conntrack_drops: int
+    backlog_drops: int
+    retransmissions: int
     milestones: tuple[tuple[float, str, str], ...]
 
 
@@ -112,13 +117,20 @@ def replication(
         attempt_errors=np.bincount(cause[hurt], minlength=len(CAUSES)),
         **_times(stages_ns[ok], phase[ok]),
         timeline=_timeline(arrival_s, ok, cause, duration_s),
+        second_latency_ns=np.bincount(
+            arrival_s[ok].astype(int), weights=stages_ns[ok].sum(axis=1), minlength=duration_s
+        ).astype(np.int64),
         phases=np.stack(
             [np.bincount(phase[which], minlength=3) for which in (phase >= 0, ok, failed)], axis=1
         ),
         nodes=_members(rng, nodes, connections or offered, offered),
         pods=_members(rng, pods, connections or offered, offered),
         conntrack_peak=rng.poisson(rate_rps * 120 / nodes, size=nodes),
-        utilisation=(rng.uniform(0.1, 0.4, pods), rng.uniform(0.01, 0.05, nodes)),
+        pod_utilisation=rng.uniform(0.1, 0.4, pods),
+        node_utilisation=rng.uniform(0.01, 0.05, nodes),
+        conntrack_drops=0,
+        backlog_drops=0,
+        retransmissions=int(hurt.sum()),
         milestones=() if fault is None else _milestones(rng, fault, nodes, live),
     )
 

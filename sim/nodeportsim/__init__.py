@@ -1,9 +1,12 @@
 """Discrete-event simulation and capacity model of Kubernetes NodePort traffic.
 
 >>> import nodeportsim as nps
->>> scenario = nps.load("web.yaml", sets=["proxy.mode=nftables"])  # doctest: +SKIP
->>> result = nps.simulate(scenario)  # doctest: +SKIP
->>> result.summary["latency_s"]["p99"]  # doctest: +SKIP
+>>> scenario = nps.Scenario.model_validate(
+...     {"clients": {"rate": "50/s"}, "run": {"duration": "5s", "replications": 2}}
+... )
+>>> result = nps.simulate(scenario)  # `nps.load("web.yaml")` reads a scenario from a file.
+>>> result.summary["errors"], len(result.pods)  # one row a replication and pod
+({}, 6)
 
 The names below are the public interface; they are imported when first used (PEP 562), so that
 ``import nodeportsim`` costs nothing.

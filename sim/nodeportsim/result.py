@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError
-from nodeportsim.study.run import Outcome, run, scenario_sha256
+from nodeportsim.study.provenance import scenario_sha256
+from nodeportsim.study.run import Outcome, run
 from nodeportsim.study.store import staged
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from nodeportsim.engine.simulate import Engine
     from nodeportsim.scenario.spec import Scenario
-    from nodeportsim.study.experiment import Experiment, Findings
+    from nodeportsim.study.experiment import Experiment
+    from nodeportsim.study.findings import Findings
 
 
 class Result(Outcome):

@@ -13,10 +13,22 @@ from strategies import scenarios
 from nodeportsim.engine import node as node_steps
 from nodeportsim.engine import simulate as simulation
 from nodeportsim.engine.records import BACKING_OFF, FREE, STAGES, World
+from nodeportsim.scenario.spec import (
+    Clients,
+    Cluster,
+    Conntrack,
+    Entry,
+    Event,
+    Network,
+    Placement,
+    Pods,
+    Run,
+    Scenario,
+    Service,
+)
 
 if TYPE_CHECKING:
     from nodeportsim.engine.simulate import Replication
-    from nodeportsim.scenario.spec import Scenario
 
 QUIET_S = 130.0  # Longer than TIME_WAIT (120 s) and than any retransmission of requests of some seconds.
 ROUNDING_NS = 5  # Of eight stages rounded to whole nanoseconds, the wire is what remains.
@@ -115,6 +127,25 @@ def test_requests_packets_and_entries_are_conserved(scenario: Scenario) -> None:
     assert_records_agree(w, result)
     assert_rest(w)
     assert all(0 <= node.conntrack <= node.conntrack_peak <= node.conntrack_max for node in w.nodes)
+
+
+def test_a_connection_pinned_again_after_a_boot_leaves_no_entry_behind() -> None:
+    """The entry node boots while the SYN is on its way to the pod's node, which keeps that SYN's entry."""
+    case = Scenario(
+        cluster=Cluster(
+            nodes=2,
+            network=Network(client_node_s=0.0, wake_up_s=0.0, node_node_s=0.01),
+            conntrack=Conntrack(time_wait_s=1.0),
+        ),
+        service=Service(replicas=1),
+        pods=Pods(placement=(Placement(name="web-0", node="node-2"),)),
+        clients=(Clients(count=1, arrivals="trace", trace_s=(0.0,), entry=Entry(policy="pinned")),),
+        events=(Event(at_s=0.005, fault="power-off", node="node-1", for_s=0.25),),
+        run=Run(duration_s=2.0, drain_s=30.0),
+    )
+    result, w = watched(case)
+    assert result.succeeded == 1
+    assert_rest(w)
 
 
 def equal(one: Replication, other: Replication, *but: str) -> bool:

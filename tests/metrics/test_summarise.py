@@ -16,7 +16,7 @@ from nodeportsim.metrics.tables import tables
 
 KEYS = (
     "requests attempts errors latency_s first_packet_s phases stages_s "
-    "nodes pods balance timeline milestones outage"
+    "nodes pods balance timeline milestones outage saturation"
 )
 
 

@@ -37,6 +37,7 @@ def made(
         "engine": "compiled",
         "libraries": {"numpy": "2.0.0", "simpy": "4.1.1"},
         "assumptions": ["network.clientNode is 0.25 ms"],
+        "assumed_prices": ["host.pod_share_ratio = 0.5: alike work"],
     }
     return summary, tables(runs)
 
@@ -76,6 +77,13 @@ def study() -> dict[str, pd.DataFrame]:
         for policy, share in (("Cluster", 1.0), ("Local", 0.5))
         for n in (100, 1000, 2000)
     ]
+    dying = [
+        (f"retry {name}", kind, share * (second >= 0), None, None, second, panel)
+        for panel in (0, 1)
+        for name, share in (("nowhere", 36.0), ("elsewhere", 2.7))
+        for kind in ("simulated", "closed form")
+        for second in (-2, 0, 20, 40)
+    ]
     paired = [
         ("p50 latency", "nftables", "iptables", -0.03, -0.04, -0.02),
         ("failed requests", "nftables", "iptables", 0.002, -0.01, 0.014),
@@ -85,5 +93,7 @@ def study() -> dict[str, pd.DataFrame]:
         "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
         "hottest_pod": pd.DataFrame(hottest, columns=[*curve, "connections"]),
         "conntrack_wall": pd.DataFrame(full, columns=[*curve, "connections_per_s", "limit"]),
+        "failure_retry": pd.DataFrame(dying[: len(dying) // 2], columns=[*curve, "since_fault_s", "panel"]),
+        "failure_keep_alive": pd.DataFrame(dying, columns=[*curve, "since_fault_s", "panel"]),
         "paired": pd.DataFrame(paired, columns=["metric", "variant", "baseline", *differences]),
     }

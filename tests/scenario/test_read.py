@@ -239,7 +239,7 @@ SCENARIOS = st.builds(
             Clients(name="b"),
         ),
         events=(Event(at_s=at, node="node-1", fault="cut", for_s=1.0),),
-        run=Run(seed=seed, warmup_s=None if placed else at),
+        run=Run(seed=seed, warmup_s=None if placed else min(at, 60.0) / 2),
         thresholds={"errors": "<0.1%"},
         assumptions=("no", "1:30", "a: b"),
     ),

@@ -15,15 +15,14 @@ from nodeportsim.scenario.documents import Source
 from nodeportsim.scenario.read import read
 from nodeportsim.study.experiment import (
     Experiment,
-    Findings,
     cells,
     conclusions,
     experiments,
     find,
-    measures,
     read_experiment,
     run_experiment,
 )
+from nodeportsim.study.findings import Findings, flattened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,21 +65,57 @@ def test_the_table_has_one_row_a_cell_and_metric(folder: Path) -> None:
     told: list[tuple[int, int]] = []
     findings = run_experiment(experiment(), folder, progress=lambda done, total: told.append((done, total)))
     table = findings.table
-    assert list(table) == ["variant", "clients.count", "proxy.mode", "metric", "estimate", "low", "high"]
+    assert list(table) == [
+        "variant",
+        "clients.count",
+        "proxy.mode",
+        "metric",
+        "estimate",
+        "low",
+        "high",
+        "closed_form",
+    ]
     assert len(table) == 8 * 2
     assert not table.duplicated(["variant", "clients.count", "proxy.mode", "metric"]).any()
     assert told == [(cell, 8) for cell in range(1, 9)]
 
 
 def test_a_curve_is_the_table_in_the_figure_s_own_words(folder: Path) -> None:
-    shape = "name: hottest_pod, x: clients.count, xColumn: connections"
-    extra = f"figure: {{{shape}, metric: latency_s.p50, scale: 1e3}}\n"
-    findings = run_experiment(experiment(extra), folder)
+    shape = "name: hottest_pod, x: clients.count, xColumn: connections, variants: [few]"
+    panels = "[{metric: latency_s.p50, scale: 1e3, where: {proxy.mode: ipvs}}]"
+    findings = run_experiment(experiment(f"figures: [{{{shape}, panels: {panels}}}]\n"), folder)
     curve, table = findings.figures["hottest_pod"], findings.table
-    rows = table[table["metric"] == "latency_s.p50"].reset_index()
+    few = table[(table["metric"] == "latency_s.p50") & (table["variant"] == "few")]
+    rows = few[few["proxy.mode"] == "ipvs"].reset_index()
     assert list(curve) == ["series", "connections", "kind", "estimate", "low", "high"]
-    assert (curve["estimate"] == rows["estimate"] * 1e3).all()
-    assert (curve["connections"] == rows["clients.count"]).all()
+    assert curve["estimate"].tolist() == pytest.approx((rows["estimate"] * 1e3).tolist(), rel=1e-8)
+    assert curve["connections"].tolist() == rows["clients.count"].tolist() == [5, 20]
+
+
+def test_a_panel_with_minus_is_the_paired_difference(folder: Path) -> None:
+    """Service takes 1 ms a replica and wire the rest, so the same draws give a difference of exactly 0."""
+    shape = "name: hottest_pod, x: clients.count, xColumn: connections"
+    panel = "{metric: latency_mean_s, where: {proxy.mode: ipvs}, minus: {proxy.mode: iptables}}"
+    curve = run_experiment(experiment(f"figures: [{{{shape}, panels: [{panel}]}}]\n"), folder).figures
+    assert len(curve["hottest_pod"]) == 2 * 2
+    assert (curve["hottest_pod"][["estimate", "low", "high"]] == 0).all(axis=None)
+
+
+def test_a_figure_over_seconds_counts_from_the_first_event(folder: Path) -> None:
+    base = "run: {duration: 5s, replications: 12}\nevents: [{at: 2s, fault: power-off, node: node-1}]\n"
+    (folder / "base.yaml").write_text(base)
+    shape = "name: failure_retry, x: second, xColumn: since_fault_s, variants: [many]"
+    panels = "[{metric: failed_ratio, scale: 100}, {metric: latency_mean_s}]"
+    plan = experiment(f"figures: [{{{shape}, panels: {panels}}}]\n".replace("many]", "few]"))
+    curve = run_experiment(plan, folder).figures["failure_retry"]
+    assert sorted(set(curve["since_fault_s"])) == [-2, -1, 0, 1, 2]
+    assert set(curve["panel"]) == {0, 1}
+    # The made-up engine's own fault lasts from 1 s to 2 s, and nothing fails outside.
+    failed = curve[(curve["panel"] == 0) & (curve["kind"] == "simulated")].groupby("since_fault_s")[
+        "estimate"
+    ]
+    assert failed.max().to_dict() == pytest.approx({-2: 0, -1: failed.max()[-1], 0: 0, 1: 0, 2: 0})
+    assert failed.max()[-1] > 0
 
 
 def test_pairs_compare_cells_at_the_same_point(folder: Path) -> None:
@@ -101,8 +136,9 @@ def test_pairs_compare_cells_at_the_same_point(folder: Path) -> None:
     [
         ("paired: {baseline: nobody}\n", "must be one of few, many"),
         ("paired: {baseline: few, metrics: [speed]}\n", "must be of failed_ratio"),
-        ("figure: {name: x, x: nodes, xColumn: y, metric: z}\n", "must be a path of vary"),
-        ("figures: []\n", "did you mean figure?"),
+        ("figures: [{name: x, x: nodes, xColumn: y, panels: []}]\n", "must be a path of vary"),
+        ("figures: [{name: x, x: second, xColumn: y, panels: [], variants: [all]}]\n", "be of few, many"),
+        ("figure: []\n", "did you mean figures?"),
         ("question: again\n", "twice"),
     ],
 )
@@ -136,7 +172,7 @@ def test_measures_are_the_numbers_of_a_summary() -> None:
         "ok": True,
         "provenance": {"seed": 1},
     }
-    assert list(measures(summary)) == [
+    assert list(flattened(summary)) == [
         {"metric": "attempts", "estimate": 3.0, "low": None, "high": None},
         {"metric": "latency_s.p50", "estimate": 0.1, "low": None, "high": None},
     ]
@@ -166,8 +202,13 @@ def test_conclusions_say_what_the_table_says(rows: list[tuple[float, Any, Any]],
     assert said in text
 
 
-def test_our_three_experiments_are_usable_in_every_cell() -> None:
-    assert experiments() == ["node_failure_retry", "proxy_mode_latency", "uneven_distribution"]
+def test_our_experiments_are_usable_in_every_cell() -> None:
+    assert experiments() == [
+        "conntrack_wall",
+        "node_failure_retry",
+        "proxy_mode_latency",
+        "uneven_distribution",
+    ]
     for name in experiments():
         plan, home = find(name)
         for cell in cells(plan):

@@ -12,15 +12,17 @@ import synthetic
 
 from nodeportsim.engine import simulate as engine
 from nodeportsim.errors import InputError, NodePortSimError
-from nodeportsim.scenario.spec import Clients, Law, Pods, Run, Scenario
+from nodeportsim.scenario.profile import load_profile
+from nodeportsim.scenario.spec import Clients, Cluster, Event, Law, Pods, Proxy, Run, Scenario, Service
+from nodeportsim.study.limits import assert_bounded, expected_requests
+from nodeportsim.study.provenance import provenance, scenario_sha256
 from nodeportsim.study.run import (
     INTERPRETED_REQUESTS,
+    MEASURES,
     assert_conserved,
     choose_engine,
     compare,
-    expected_requests,
     run,
-    scenario_sha256,
 )
 
 if TYPE_CHECKING:
@@ -111,6 +113,106 @@ def test_expected_requests_follow_the_declared_load() -> None:
     )
 
 
+def slow_start(scenario: Scenario, replication: int = 0, *, warmup_s: float, **_: Any) -> Any:
+    """An engine whose first ten seconds are a hundred times slower; it notes what it was asked for."""
+    made = synthetic.replication(replication, seed=scenario.run.seed, duration_s=60)
+    mean_ns = np.where(np.arange(60) < 10, 600_000, 6000)
+    ASKED.append((replication, warmup_s))
+    return dataclasses.replace(made, second_latency_ns=made.timeline[:, 1] * mean_ns)
+
+
+ASKED: list[tuple[int, float]] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "warmup_s", "asked"),
+    [
+        ({}, 10.0, [(0, 0.0), (0, 10.0), (1, 10.0)]),
+        ({"run": Run(replications=2, warmup_s=3.0)}, 3.0, [(0, 3.0), (1, 3.0)]),
+        ({"events": (Event(at_s=20.0, fault="cut", node="node-1"),)}, 0.0, [(0, 0.0), (1, 0.0)]),
+    ],
+)
+def test_the_warm_up_is_what_mser_5_finds_in_a_pilot_unless_it_is_declared_or_something_happens(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], warmup_s: float, asked: list[Any]
+) -> None:
+    ASKED.clear()
+    monkeypatch.setattr(engine, "simulate", slow_start)
+    outcome = run(Scenario(**{"run": Run(replications=2), **change}))
+    assert (outcome.warmup_s, ASKED) == (warmup_s, asked)
+    assert outcome.summary["provenance"]["warmup_s"] == warmup_s
+    told = [text for text in outcome.summary["provenance"]["assumptions"] if "warm-up" in text]
+    assert len(told) == (1 if warmup_s else 0)
+
+
+def test_a_pilot_that_finds_no_warm_up_is_the_first_replication(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unanswered(scenario: Scenario, replication: int = 0, **what: Any) -> Any:
+        made = slow_start(scenario, replication, **what)
+        made.timeline[3, 1:3] = 0, made.timeline[3, 1]  # Second 3 has no answer at all.
+        return made
+
+    ASKED.clear()
+    monkeypatch.setattr(engine, "simulate", unanswered)
+    monkeypatch.setattr("nodeportsim.study.run.assert_conserved", lambda *_: None)
+    assert run(Scenario(run=Run(replications=2))).warmup_s == 0.0
+    assert ASKED == [(0, 0.0), (1, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"clients": (Clients(rate_rps=1e8),)}, r"offers some 1.2e\+11 requests: 43 hours of one core"),
+        ({"run": Run(duration_s=1e9, replications=1), "clients": (Clients(rate_rps=1.0),)}, "89 GiB"),
+        ({"run": Run(replications=100_000), "clients": (Clients(rate_rps=1.0),)}, "98 GiB of memory"),
+        ({"service": Service(session_affinity="ClientIP"), "cluster": Cluster(nodes=5000)}, "fits"),
+        (
+            {
+                "service": Service(session_affinity="ClientIP"),
+                "cluster": Cluster(nodes=5000),
+                "clients": (Clients(count=1_000_000),),
+            },
+            "GiB of memory",
+        ),
+        (
+            {
+                "service": Service(replicas=150_000),
+                "cluster": Cluster(nodes=5000, proxy=Proxy(mode="ipvs", scheduler="lc")),
+            },
+            "GiB of memory",
+        ),
+    ],
+)
+def test_what_takes_a_day_or_all_memory_is_refused_before_the_work(
+    change: dict[str, Any], words: str
+) -> None:
+    scenario = Scenario(**change)
+    if words == "fits":
+        assert_bounded(scenario, "compiled")
+        return
+    with pytest.raises(InputError, match=words):
+        run(scenario)
+
+
+def test_a_cluster_as_large_as_kubernetes_allows_is_taken_on() -> None:
+    largest = Scenario(service=Service(replicas=150_000), cluster=Cluster(nodes=5000))
+    assert_bounded(largest, "compiled")
+
+
+def test_an_event_after_the_end_is_an_assumption_not_a_silence() -> None:
+    late = SMALL.model_copy(update={"events": (Event(at_s=5.0, fault="power-off", node="node-2"),)})
+    assert "power-off of node-2 at 5 s is left out: the run ends at 5 s" in assumptions(late)
+    soon = SMALL.model_copy(update={"events": (Event(at_s=4.9, fault="power-off", node="node-2"),)})
+    assert "power-off" not in assumptions(soon)
+
+
+def assumptions(scenario: Scenario) -> str:
+    found = provenance(scenario, load_profile(scenario.cluster.profile), "simpy", 0.0)["assumptions"]
+    return "\n".join(found)
+
+
+def test_what_reading_took_for_granted_is_said_with_the_results() -> None:
+    assert "told" in assumptions(SMALL.model_copy(update={"assumptions": ("told",)})).splitlines()
+
+
 def test_small_runs_are_interpreted_large_ones_compiled_and_a_wish_is_an_order() -> None:
     replications = INTERPRETED_REQUESTS // 1000
     small = Scenario(clients=(Clients(rate_rps=100.0),), run=Run(duration_s=10.0, replications=replications))
@@ -128,8 +230,10 @@ def test_a_misspelt_threshold_stops_the_run_before_the_work(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("synthetic_engine")
 def test_a_run_does_not_differ_from_itself() -> None:
-    table = compare(run(SMALL), run(SMALL))
-    assert (table[["difference", "low", "high"]] == 0).all(axis=None)
+    table = compare(run(SMALL), run(SMALL)).set_index("metric")
+    assert (table.loc[list(MEASURES), ["difference", "low", "high"]] == 0).all(axis=None)
+    assert {"latency_p50_s", "latency_p99_s"} <= set(table.index)
+    assert (table["before"] == table["after"]).all()
 
 
 def test_a_paired_difference_is_far_narrower_than_its_terms() -> None:

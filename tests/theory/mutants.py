@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nodeportsim.engine import build, client, connections, interpreter, node, pod, simulate
+from nodeportsim.engine import build, client, connections, draws, interpreter, node, pod, pools, simulate
 from nodeportsim.engine.records import RR
 
 if TYPE_CHECKING:
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 def service_takes_longer(patch: pytest.MonkeyPatch) -> None:
     """Two per cent."""
-    draw_law = client.draw_law
 
     def mutant(law: int, mean: float, sigma: float, u: float) -> float:
-        return 1.02 * draw_law(law, mean, sigma, u)
+        return 1.02 * draws.draw_law(law, mean, sigma, u)
 
     patch.setattr(client, "draw_law", mutant)
 
@@ -82,10 +81,8 @@ def syns_come_late(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_more_may_wait(patch: pytest.MonkeyPatch) -> None:
-    world_of = simulate.world_of
-
     def mutant(*args: Any, **kwargs: Any) -> World:
-        w = world_of(*args, **kwargs)
+        w = build.world_of(*args, **kwargs)
         w.config.queue_limit += 1
         return w
 
@@ -94,10 +91,9 @@ def one_more_may_wait(patch: pytest.MonkeyPatch) -> None:
 
 def workers_rest(patch: pytest.MonkeyPatch) -> None:
     """A worker takes the next request a fiftieth of the last one's service later."""
-    serve = pod.serve
 
     def mutant(free_s: list[float], t: float, demand_s: float) -> float:
-        end = serve(free_s, t, demand_s)
+        end = pools.serve(free_s, t, demand_s)
         free_s[free_s.index(end)] += 0.02 * demand_s
         return end
 

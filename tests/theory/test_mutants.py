@@ -31,7 +31,7 @@ CAUGHT_BY: dict[Mutant, Callable[[], None] | str] = {
     mutants.think_is_short: "closed loop throughput",
 }
 CAUGHT_BY_STATISTICS = {
-    mutants.service_takes_longer: "M/M/1 response",
+    mutants.service_takes_longer: "service time",
     mutants.workers_rest: "M/M/1 response",
     mutants.arrivals_are_regular: "M/D/1 response",
 }

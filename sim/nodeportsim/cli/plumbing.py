@@ -59,6 +59,9 @@ def exit_code(error: BaseException) -> int:
             _drop_stdout()
             click.echo(f"error: the system refuses: {error}", err=True)
             return InputError.exit_code
+        case MemoryError():
+            click.echo("error: the system has no memory left for this", err=True)
+            return InputError.exit_code
         case _:
             kind = type(error).__name__
             click.echo(f"error: this is a bug in nodeportsim: {kind}: {error}", err=True)

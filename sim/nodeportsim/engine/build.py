@@ -38,6 +38,7 @@ SYN_AT_S = {
 NO_ROUTE_S = 3.06  # Three ARP probes a second apart, then EHOSTUNREACH; measured 3.06 to 3.12 s on 6.18.
 RTO_S = 0.2  # TCP_RTO_MIN, include/net/tcp.h; measured 0.21 s on 6.18.
 DATA_RETRIES = 15  # net.ipv4.tcp_retries2, tcp(7).
+CLOSE_S = 10.0  # nf_conntrack_tcp_timeout_close; measured: entries of reset connections live 10 s more.
 RECENT_ENTRIES = 100  # ip_list_tot, net/netfilter/xt_recent.c.
 CONNTRACK_CAP_SINCE = 36  # kubernetes/kubernetes#137002
 POOL = 256  # Slots to begin with; pools double when they run out.
@@ -169,7 +170,7 @@ def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float
     law = scenario.pods.service_time
     c.service_law, c.service_mean_s, c.service_sigma = LAWS[law.dist], law.mean_s, sigma_of(law)
     c.no_route_s, c.rto_s, c.data_retries = NO_ROUTE_S, RTO_S, DATA_RETRIES
-    c.time_wait_s = scenario.cluster.conntrack.time_wait_s
+    c.time_wait_s, c.close_s = scenario.cluster.conntrack.time_wait_s, CLOSE_S
     c.affinity = int(scenario.service.session_affinity == "ClientIP")
     c.affinity_s = float(scenario.service.affinity_timeout_seconds)
     c.memory = R.RECENT if scenario.cluster.proxy.mode == "iptables" else R.EXACT

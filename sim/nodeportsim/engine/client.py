@@ -287,6 +287,7 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
         if cause == OVERLOADED or (cause == REQUEST_TIMEOUT and group.streams > 1):
             release(w, t, k)
         else:
+            w.connections[k].reset = int(cause in (CONNECTION_REFUSED, CONNECTION_RESET))
             abandon(w, t, k)
     wait_s = backoff_s(w, r)
     late = group.total_s > 0.0 and t + wait_s >= request.born_s + group.total_s

@@ -96,9 +96,9 @@ def choose_node(w: World, t: float, r: int) -> int:
         return int(w.config.leader)
     if group.policy in (PINNED, OWN_NODE):
         return int(w.clients[c].home)
-    if request.attempt > 0 and group.retry_next != 0 and n > 1:
+    if request.node >= 0 and group.retry_next != 0:
         return other_node(w, r)
-    if request.attempt > 0 and group.retry_next == 0:
+    if request.node >= 0:
         return int(request.node)
     if group.policy == DNS_ROUND_ROBIN:
         return resolve(w, t, c)
@@ -342,11 +342,11 @@ def acquire_waiting(w: World, t: float, r: int) -> None:
 
 @step
 def close(w: World, t: float, k: int, ended_s: float) -> None:
-    """Close connection `k`: conntrack keeps its entries for TIME_WAIT, ipvs moves it to inactive."""
+    """Close connection `k`: conntrack keeps its entries for a while, ipvs moves it to inactive."""
     connection = w.connections[k]
     c = connection.client
     n, m, p = connection.node, connection.peer, connection.pod
-    end_s = ended_s + w.config.time_wait_s
+    end_s = ended_s + (w.config.close_s if connection.reset else w.config.time_wait_s)
     if connection.tracked >= 1 and w.nodes[n].epoch == connection.node_epoch:
         untrack(w, t, n, end_s)
         if w.config.choice == LC or w.config.choice == WLC:

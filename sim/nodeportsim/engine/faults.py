@@ -1,4 +1,4 @@
-"""The script of failures: what each does to the data plane, and how it is repaired (DESIGN 4.8).
+"""The script of failures: what each does to the data plane, and how it is repaired (docs/models/faults.md).
 
 | fault | SYN or data at that node | its pods | lease | noticed by |
 | --- | --- | --- | --- | --- |

@@ -154,12 +154,14 @@ def choose(w: World, n: int, c: int, u: float) -> int:
 
 
 @step
-def pin(w: World, f: int, rank: int) -> None:
-    """Fix the endpoint of this connection at this node."""
+def pin(w: World, t: float, f: int, rank: int) -> None:
+    """Fix the endpoint of this connection at this node; one fixed before a reboot lets go of its peer."""
     flight = w.flights[f]
     connection = w.connections[flight.connection]
     node = w.nodes[flight.node]
     pod = w.endpoints[node.first + rank]
+    if connection.tracked > 1 and w.nodes[connection.peer].epoch == connection.peer_epoch:
+        untrack(w, t, connection.peer, t + w.config.time_wait_s)
     connection.pod = pod
     connection.peer = w.pods[pod].node
     connection.node_epoch = node.epoch
@@ -248,7 +250,7 @@ def walk_rules(w: World, t: float, f: int) -> None:
     else:
         rank = choose(w, n, c, w.requests[flight.request].u_pod)
         cost_s = node.walk_s + node.endpoint_s * (rank + 1)
-    pin(w, f, rank)
+    pin(w, t, f, rank)
     if w.config.affinity:
         remember(w, t, n, c, flight.pod)
     forward_syn(w, t, f, cost_s)

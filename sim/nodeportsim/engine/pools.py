@@ -56,6 +56,7 @@ def new_connection(w: World, t: float, c: int) -> int:
     connection.active = 0
     connection.listed = 0
     connection.dead = 0
+    connection.reset = 0
     connection.tracked = 0
     connection.next = -1
     return k

@@ -96,6 +96,7 @@ class Config:
     no_route_s: f8
     rto_s: f8
     time_wait_s: f8
+    close_s: f8  # what conntrack keeps after RST
     affinity_s: f8
     noisy: i4
     nodes: i4  # entry nodes; further ones only hold pods
@@ -246,6 +247,7 @@ class Connection:
     active: i4
     listed: i4  # in the idle list of its client
     dead: i4
+    reset: i4  # it ended by RST
     tracked: i4  # conntrack entries it holds: 1 at the entry node, 2 also at the peer
     next: i4
 

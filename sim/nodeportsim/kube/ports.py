@@ -119,6 +119,16 @@ def allocate(
     ------
     RefusedError
         The API server would refuse one of them; its message, word for word.
+
+    Examples
+    --------
+    >>> import random
+    >>> manifest = {
+    ...     "metadata": {"name": "web"},
+    ...     "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]},
+    ... }
+    >>> [port.node_port for port in allocate([manifest], rng=random.Random(1)).services[0].ports]
+    [30080]
     """
     registry = Registry(node_port_range=node_port_range, rng=rng)
     for manifest in services:

@@ -63,6 +63,18 @@ def walk(
     ------
     InputError
         A position or endpoint is outside the shape, or `sticky` without affinity.
+
+    Examples
+    --------
+    A thousand NodePorts of three endpoints each, and the last of them in the chain:
+
+    >>> from nodeportsim.kubeproxy.walk import KUBERNETES_SERVICE, ServicePort, Shape
+    >>> port = ServicePort(endpoints=3)
+    >>> shape = Shape(((1000, port), (1, KUBERNETES_SERVICE)))
+    >>> walk("iptables", shape, port, "nodeport", position=1000, endpoint=1).total
+    3018
+    >>> walk("nftables", shape, port, "nodeport").total
+    16
     """
     node_port = packet == "nodeport"
     places = shape.node_ports if node_port else shape.cluster_ips

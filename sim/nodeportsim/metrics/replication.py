@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Counts = NDArray[np.int64]
+    Shares = NDArray[np.float64]
 
 CAUSES = (
     "connect_timeout",
@@ -111,6 +112,26 @@ class Replication(Protocol):
     @property
     def pods(self) -> Counts:
         """Connections made to each pod, requests it served, shape (pods, 2)."""
+
+    @property
+    def pod_utilisation(self) -> Shares:
+        """Work each pod accepted over what its workers can do in the run, shape (pods,)."""
+
+    @property
+    def node_utilisation(self) -> Shares:
+        """CPU time of each node's network stack over its cores' time, shape (nodes,)."""
+
+    @property
+    def conntrack_drops(self) -> int:
+        """SYNs that met a full connection tracking table."""
+
+    @property
+    def backlog_drops(self) -> int:
+        """SYNs that met a full listen queue."""
+
+    @property
+    def retransmissions(self) -> int:
+        """Packets that were sent again."""
 
     @property
     def milestones(self) -> Sequence[tuple[float, str, str]]:

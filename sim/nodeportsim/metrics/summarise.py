@@ -14,8 +14,10 @@ import numpy as np
 
 from nodeportsim.metrics import balance, histogram, timeline
 from nodeportsim.metrics.intervals import (
+    POSITIVE,
     Estimate,
     failed_ratio,
+    mean_interval,
     quantile_interval,
     ratio_interval,
 )
@@ -56,7 +58,7 @@ def summarise(
     -------
     dict
         requests, attempts, errors, latency_s, first_packet_s, phases, stages_s, nodes, pods, balance,
-        timeline, milestones, outage (see `timeline.outage_summary`; null where nothing failed).
+        timeline, milestones, outage (see `timeline.outage_summary`; null where nothing failed), saturation.
     """
     latency = np.stack([r.latency for r in replications])
     sums_s = np.stack([r.latency_sum_ns for r in replications]) * np.float64(1e-9)
@@ -79,6 +81,7 @@ def summarise(
         "timeline": _timeline(timeline.merge(tables), causes),
         "milestones": timeline.milestone_summary([r.milestones for r in replications]),
         "outage": timeline.outage_summary(tables),
+        "saturation": _saturation(replications),
     }
     rounded: Row = _rounded(summary)
     return rounded
@@ -144,6 +147,26 @@ def _timeline(table: Counts, causes: Sequence[str]) -> list[Row]:
         {"second": second, "offered": int(row[0]), "succeeded": int(row[1]), "failed": _seen(causes, row[2:])}
         for second, row in enumerate(table)
     ]
+
+
+def _saturation(replications: Sequence[Replication]) -> Row:
+    """Sum up what ran out: work over what pods (nodes' CPUs) can do in the run, of all and of the hottest.
+
+    Above 1 more work was accepted than could be done before the arrivals ended.
+    """
+    shares = {
+        "pods": [r.pod_utilisation for r in replications],
+        "nodes": [r.node_utilisation for r in replications],
+    }
+    rows: Row = {
+        kind: {
+            "mean": mean_interval([part.mean() for part in parts if part.size], POSITIVE).as_dict(),
+            "hottest": mean_interval([part.max() for part in parts if part.size], POSITIVE).as_dict(),
+        }
+        for kind, parts in shares.items()
+    }
+    counts = ("conntrack_drops", "backlog_drops", "retransmissions")
+    return rows | {name: sum(int(getattr(r, name)) for r in replications) for name in counts}
 
 
 def _seen(names: Sequence[str], counts: Counts) -> dict[str, int]:

@@ -18,10 +18,21 @@ if TYPE_CHECKING:
 UNLIKELY = 0.01
 """A hottest member less likely than this under random choice is not called luck."""
 
-_DURING = {
-    "before": "before any fault",
-    "during": "between the fault and the last node's rule update",
-    "after": "after every node's rules were updated",
+NOTICED = 1.5
+"""Times its fair share from which a hottest member is worth a sentence even where it is luck."""
+
+FULL = 0.95
+"""Work over what can be done from which a queue hardly ever empties: M/M/1 holds 20 on average there."""
+
+_ENDINGS = {
+    "connect_timeout": "by connect time-out",
+    "no_route": "without a route to the host",
+    "refused": "refused",
+    "reset": "by a connection reset",
+    "request_timeout": "by request time-out",
+    "pool_timeout": "waiting for a free connection",
+    "rejected": "rejected with a 503",
+    "total_timeout": "by total time-out",
 }
 
 
@@ -43,40 +54,104 @@ def why(summary: Mapping[str, Any]) -> str:
 
 
 def _failures(summary: Mapping[str, Any]) -> str:
-    requests, errors, phases = summary["requests"], summary["errors"], summary["phases"]
+    requests, errors = summary["requests"], summary["errors"]
     failed = requests["failed"]
     cause = max(errors, key=errors.__getitem__)
     sentence = (
-        f"{_percent(failed / requests['offered'])} of the requests failed "
-        f"({_percent(errors[cause] / failed)} {cause.replace('_', ' ')})"
+        f"{_percent(failed / requests['offered'])} of the requests failed, "
+        f"{_part(errors[cause], failed)} {_ENDINGS[cause]}"
     )
-    if len(phases) > 1:
-        phase = max(phases, key=lambda name: phases[name]["failed"])
-        part = phases[phase]["failed"]
-        sentence += f", {'all' if part == failed else _percent(part / failed)} of them {_DURING[phase]}"
+    if "during" in summary["phases"]:
+        return f"{sentence}: {_around_fault(summary)}."
     first, last = (summary["outage"][name]["estimate"] for name in ("first_s", "last_s"))
-    return f"{sentence}; failures were seen from second {first:.0f} to {last:.0f} on average."
+    reason = _exhausted(summary)
+    return f"{sentence}, from second {first:.0f} to {last:.0f} on average{f'; {reason}' if reason else ''}."
+
+
+def _around_fault(summary: Mapping[str, Any]) -> str:
+    """Say which share failed while rules were stale and after, and what took how long."""
+    phases, milestones = summary["phases"], summary["milestones"]
+    fault, updated = (milestones.get(name) for name in ("fault", "rules updated everywhere"))
+    began = ended = ""
+    if fault and fault["first_s"] == fault["last_s"]:
+        start_s = fault["first_s"]["estimate"]
+        began = f" ({', '.join(fault['subjects'])} at {format_duration(start_s)})"
+        if updated:
+            ended = f", {format_duration(_round(updated['last_s']['estimate'] - start_s))} later"
+        if seen := milestones.get("node not ready"):
+            ended += (
+                f" (node not ready after {format_duration(_round(seen['first_s']['estimate'] - start_s))})"
+            )
+    until = "the last node's rule update" if updated else "the end of the run"
+    shares = [f"{_failed(phases['during'])} of those between the fault{began} and {until}{ended}"]
+    if "after" in phases:
+        shares.append(f"{_failed(phases['after'])} of those after it")
+    return ", ".join(shares)
+
+
+def _round(seconds: float) -> float:
+    """Round to whole seconds: no clock of the control plane is finer."""
+    return float(round(seconds))
+
+
+def _failed(phase: Mapping[str, Any]) -> str:
+    return _percent(phase["failed"] / phase["offered"]) if phase["failed"] else "none"
+
+
+def _part(part: int, whole: int) -> str:
+    """Say which part of the failures; what is not all is not called all."""
+    if part == whole:
+        return "all"
+    return "nearly all" if part / whole >= 0.995 else f"{_percent(part / whole)} of them"  # noqa: PLR2004  # As `_percent` rounds.
+
+
+def _exhausted(summary: Mapping[str, Any]) -> str | None:
+    """Name what ran out, where something did."""
+    saturation = summary["saturation"]
+    if not summary["pods"]:
+        return "the Service has no endpoints"
+    if saturation["conntrack_drops"]:
+        return f"full connection tracking tables dropped {saturation['conntrack_drops']:,} SYNs"
+    for kind, who in (("pods", "pods were given"), ("nodes", "nodes' CPUs were given")):
+        busy = saturation[kind]["hottest"]["estimate"]
+        if busy >= FULL:
+            return f"the {who} up to {_percent(busy)} of the work they can do"
+    if saturation["backlog_drops"]:
+        return f"full listen queues dropped {saturation['backlog_drops']:,} SYNs"
+    return None
 
 
 def _uneven(summary: Mapping[str, Any]) -> str | None:
-    """Speak of the kind of member whose hottest is furthest from what chance gives, if any is."""
-    found = {
-        kind: p for kind in ("pods", "nodes") if (p := _luck(summary, kind)) is not None and p < UNLIKELY
-    }
-    if not found:
+    """Speak of the kind of member that is furthest from even, if chance does not explain it or it is much."""
+    luck = {kind: p for kind in ("pods", "nodes") if (p := _luck(summary, kind)) is not None}
+    times = {kind: summary["balance"][kind]["max_over_mean"]["estimate"] for kind in luck}
+    unlikely = [kind for kind in luck if luck[kind] < UNLIKELY]
+    kind = min(unlikely, key=luck.__getitem__) if unlikely else max(times, key=times.__getitem__, default="")
+    if not unlikely and times.get(kind, 0.0) < NOTICED:
         return None
-    kind = min(found, key=found.__getitem__)
-    times = summary["balance"][kind]["max_over_mean"]["estimate"]
-    return (
-        f"the hottest of {len(summary[kind])} {kind} got {times:.2g} times the mean share of connections, "
-        f"more than uniform random choice explains"
+    members, connections = len(summary[kind]), _connections(summary, kind)
+    if times[kind] == members:
+        return f"one of {members} {kind} got every connection"
+    reason = (
+        "more than uniform random choice explains"
+        if unlikely
+        else f"as chance gives where a run has {connections:,} connections"
     )
+    return (
+        f"the hottest of {members} {kind} got {times[kind]:.2g} times the mean share of connections, {reason}"
+    )
+
+
+def _connections(summary: Mapping[str, Any], kind: str) -> int:
+    """Connections of one replication."""
+    made: int = sum(member["connections"] for member in summary[kind])
+    runs: int = summary["requests"]["replications"]
+    return round(made / runs)
 
 
 def _luck(summary: Mapping[str, Any], kind: str) -> float | None:
     """Return the probability of a member as hot as the average hottest one, in one replication."""
-    members, runs = summary[kind], summary["requests"]["replications"]
-    connections = round(sum(member["connections"] for member in members) / runs)
+    members, connections = summary[kind], _connections(summary, kind)
     times = summary["balance"][kind]["max_over_mean"]["estimate"]
     if times is None or len(members) < 2 or connections == 0:  # noqa: PLR2004  # One member is even by itself.
         return None

@@ -135,7 +135,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [step * 10.0**power for power in range(first, last + 1) for step in steps]
 
 
-_SHORT_DECADES = 2.0
+_SHORT_DECADES = 2.5
 
 
 def end_labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]], gap_points: float = 11.0) -> None:

@@ -38,16 +38,33 @@ class Grid(NamedTuple):
 def phases(summary: Summary) -> Grid:
     """Lay out requests, failures and latencies, a column a phase; one column where nothing happened."""
     parts = summary["phases"]
-    columns = dict(parts) if len(parts) > 1 else {"all requests": _whole(summary)}
-    if len(parts) > 1:
+    if len(parts) == 1:
+        columns, title = {"all requests": _whole(summary)}, "Requests"
+    else:
+        spans = _spans(summary)
+        columns = {f"{name} {spans[name]}".strip(): part for name, part in parts.items()}
         columns["all"] = _whole(summary)
+        title = "Requests before the fault, until every node's rules knew of it, and after"
     rows = [
-        ["requests", *(count(part["offered"]) for part in columns.values())],
+        ["offered", *(count(part["offered"]) for part in columns.values())],
         ["failed", *(share(part["failed_ratio"]) for part in columns.values())],
     ]
     for key, name in QUANTILES.items():
         rows.append([f"latency {name}", *(duration(part["latency_s"].get(key)) for part in columns.values())])
-    return Grid("Requests by phase of intended arrival", ["", *columns], rows)
+    return Grid(title, ["", *columns], rows)
+
+
+def _spans(summary: Summary) -> dict[str, str]:
+    """Say when each phase was, on average: ``30-80 s``; nothing where several faults make it many."""
+    milestones, length_s = summary["milestones"], len(summary["timeline"])
+    fault, updated = (milestones.get(name) for name in ("fault", "rules updated everywhere"))
+    spans = dict.fromkeys(summary["phases"], "")
+    if fault is None or len(fault["subjects"]) != 1:
+        return spans
+    start_s = fault["first_s"]["estimate"]
+    end_s = updated["first_s"]["estimate"] if updated else length_s
+    edges = {"before": (0, start_s), "during": (start_s, end_s), "after": (end_s, length_s)}
+    return {name: f"{edges[name][0]:.0f}\N{EN DASH}{edges[name][1]:.0f} s" for name in spans}
 
 
 def _whole(summary: Summary) -> dict[str, Any]:
@@ -165,11 +182,12 @@ def headline(summary: Summary) -> str:
     """Say what was run, in one line."""
     provenance, requests = summary["provenance"], summary["requests"]
     runs, length_s = requests["replications"], len(summary["timeline"])
+    counted_s = length_s - provenance.get("warmup_s", 0)
     size = [provenance[key] for key in ("mode",) if provenance.get(key)]
     size += [_plural(len(summary[kind]), kind) for kind in ("nodes", "pods")]
-    if length_s and runs:
-        size.append(f"{significant(requests['offered'] / runs / length_s)} requests/s")
-    runs_long = f"{runs} \N{MULTIPLICATION SIGN} {length_s} s"
+    if counted_s and runs:
+        size.append(f"{significant(requests['offered'] / runs / counted_s)} requests/s")
+    runs_long = f"{runs} \N{MULTIPLICATION SIGN} {significant(counted_s)} s"
     return f"{', '.join(size)}; {runs_long}, {count(requests['offered'])} requests"
 
 

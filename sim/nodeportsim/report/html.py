@@ -80,10 +80,10 @@ def _page(summary: Mapping[str, Any], drawn: list[dict[str, Any]], command: str)
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Flatten to (name, value); the assumptions have their own list."""
+    """Flatten to (name, value); what is assumed has its own list."""
     rows = []
     for name, value in provenance.items():
-        if name != "assumptions":
+        if not name.startswith("assum"):
             parts = value.items() if isinstance(value, dict) else [("", value)]
             text = ", ".join(f"{key} {part}".strip() for key, part in parts)
             rows.append((name.replace("_", " ").replace("sha256", "SHA-256"), text))

@@ -50,6 +50,8 @@ def show(summary: Mapping[str, Any], folder: Path | None = None, *, file: IO[str
     _print_hottest(console, summary)
     _print_thresholds(console, grids.thresholds(summary))
     console.print(Text.assemble(("why: ", "bold"), why(summary)))
+    for sentence in summary["provenance"]["assumptions"]:
+        console.print(Text.assemble(("assumed: ", "bold"), sentence))
     if folder is not None:
         console.print(Text(f"{folder}/report.html"), soft_wrap=True)
 
@@ -74,14 +76,13 @@ def _print_grid(console: Console, grid: Grid) -> None:
         show_edge=False,
         pad_edge=False,
         collapse_padding=True,
-        title=Text(grid.title),
-        title_justify="left",
     )
     for place, name in enumerate(grid.head):
         table.add_column(Text(name), justify="left" if place == 0 else "right", overflow="fold")
     for row in grid.rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print()
+    console.print(Text(grid.title, style="italic"))
     console.print(table)
 
 

@@ -118,7 +118,7 @@ def replace(dump: dict[str, Any], raw: dict[str, Any]) -> None:
 
 def _recount(counted: dict[str, int] | None, background: object) -> None:
     """Let a number of Services that was set win over the ports and NodePorts that a dump's own have."""
-    if counted is None or not isinstance(background, dict):
+    if not counted or not isinstance(background, dict):
         return
     services = background.get("services")
     if not isinstance(services, int) or services == counted["services"]:

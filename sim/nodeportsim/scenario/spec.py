@@ -107,7 +107,7 @@ class Network(Spec):
 
 
 class ControlPlane(Spec):
-    """Clocks of failure detection (DESIGN 4.8). Sources: docs/models/control-plane.md."""
+    """Clocks of failure detection. Sources: docs/models/control-plane.md."""
 
     lease_renew_interval_s: Duration = Field(10.0, gt=0)
     node_monitor_period_s: Duration = Field(5.0, gt=0)

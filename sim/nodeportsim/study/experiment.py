@@ -32,8 +32,8 @@ from nodeportsim.errors import InputError
 from nodeportsim.scenario.documents import Source, documents, locate
 from nodeportsim.scenario.quantities import Many  # noqa: TC001  (pydantic reads the annotation)
 from nodeportsim.scenario.spec import Spec
-from nodeportsim.study.findings import SECOND, Cell, Findings, found
-from nodeportsim.study.run import MEASURES, Outcome, run
+from nodeportsim.study.findings import SECOND, Cell, Digest, Findings, digest, findings
+from nodeportsim.study.run import MEASURES, run
 from nodeportsim.study.store import text_of
 
 if TYPE_CHECKING:
@@ -197,7 +197,9 @@ def read_experiment(source: Source) -> Experiment:
 
 
 def _meant(key: str) -> str | None:
-    known = [str(i.alias) for model in (Experiment, Curve, Panel, Paired) for i in model.model_fields.values()]
+    known = [
+        str(i.alias) for model in (Experiment, Curve, Panel, Paired) for i in model.model_fields.values()
+    ]
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {near[0]}?" if near else None
 
@@ -222,18 +224,18 @@ def run_experiment(
 
     more = () if replications is None else (f"run.replications={replications}",)
     grid = [(cell, read(folder / experiment.scenario, sets=cell.sets + more)) for cell in cells(experiment)]
-    outcomes: list[tuple[Cell, Outcome]] = []
+    digests: list[Digest] = []
     for cell, scenario in grid:
-        outcomes.append((cell, run(scenario, engine=engine, jobs=jobs)))
+        digests.append(digest(experiment, cell, run(scenario, engine=engine, jobs=jobs)))
         if progress:
-            progress(len(outcomes), len(grid))
-    return found(experiment, outcomes)
+            progress(len(digests), len(grid))
+    return findings(experiment, digests)
 
 
-def conclusions(experiment: Experiment, findings: Findings) -> str:
+def conclusions(experiment: Experiment, result: Findings) -> str:
     """Write in Markdown what the table says: each metric's extremes, and whether they can be told apart."""
     lines = [f"# {experiment.question}", ""]
-    for metric, rows in findings.table.dropna(subset=["estimate"]).groupby("metric", sort=False):
+    for metric, rows in result.table.dropna(subset=["estimate"]).groupby("metric", sort=False):
         order = rows["estimate"].argsort()
         low, high = rows.iloc[order.iloc[0]], rows.iloc[order.iloc[-1]]
         lines.append(f"- `{metric}`: {_extremes(experiment, low, high)}")

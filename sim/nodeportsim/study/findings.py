@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nodeportsim.errors import InputError
-from nodeportsim.metrics.intervals import POSITIVE, SHARE, Estimate, mean_interval, ratio_interval
+from nodeportsim.metrics.intervals import (
+    POSITIVE,
+    SHARE,
+    Estimate,
+    mean_interval,
+    paired_difference,
+    ratio_interval,
+)
 from nodeportsim.study.expected import closed_forms, failing_after
 from nodeportsim.study.run import MEASURES, compare
+from nodeportsim.units import duration_s, rate_rps, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,8 +36,9 @@ if TYPE_CHECKING:
     from nodeportsim.study.run import Outcome
 
     Row = dict[str, Any]
-    Cells = Sequence[tuple["Cell", Outcome]]
 
+NUMBERS = ("estimate", "low", "high")
+DIGITS = 9
 SECOND = "second"
 """The parameter of a figure over time, instead of a varied path."""
 
@@ -60,34 +69,67 @@ class Findings:
     figures: dict[str, pd.DataFrame]
 
 
-def found(experiment: Experiment, outcomes: Cells) -> Findings:
-    """Tabulate the outcomes of all cells.
+@dataclass(frozen=True, kw_only=True)
+class Digest:
+    """What is kept of a cell once it has run; its replications, a megabyte each, only where they are paired.
+
+    Parameters
+    ----------
+    rows
+        Its part of the table: ``metric, estimate, low, high, closed_form``.
+    runs
+        Each metric of `PER_RUN` in every replication.
+    seconds
+        Each metric of `BY_SECOND` that a figure draws, second by second.
+    """
+
+    cell: Cell
+    scenario: Scenario
+    rows: dict[str, Row]
+    runs: dict[str, list[float]]
+    seconds: dict[str, list[Estimate]]
+    outcome: Outcome | None
+
+
+def digest(experiment: Experiment, cell: Cell, outcome: Outcome) -> Digest:
+    """Take from a cell what the table and the figures need."""
+    replications, scenario = outcome.replications, outcome.scenario
+    values = {name: [measure(r, scenario) for r in replications] for name, measure in PER_RUN.items()}
+    drawn = {panel.metric for curve in experiment.figures if curve.x == SECOND for panel in curve.panels}
+    if not drawn <= BY_SECOND.keys():
+        raise InputError(f"must be of {', '.join(BY_SECOND)}", field="figures.metric", got=sorted(drawn))
+    known = closed_forms(scenario)
+    rows = [*flattened(outcome.summary), *per_run(values)]
+    return Digest(
+        cell=cell,
+        scenario=scenario,
+        rows={row["metric"]: row | {"closed_form": _digits(known.get(row["metric"]))} for row in rows},
+        runs=values,
+        seconds={name: BY_SECOND[name](replications) for name in sorted(drawn)},
+        outcome=None if experiment.paired is None else outcome,
+    )
+
+
+def findings(experiment: Experiment, digests: Sequence[Digest]) -> Findings:
+    """Tabulate all cells.
 
     Raises
     ------
     InputError
-        The experiment's metrics are none of these runs.
+        The metrics of the table or of a figure are none of these runs.
     """
     import pandas as pd
 
-    rows = [{**cell.labels, **row} for cell, outcome in outcomes for row in measures(outcome)]
-    numbers = ("estimate", "low", "high", "closed_form")
-    table = pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
+    rows = [{**d.cell.labels, **row} for d in digests for row in d.rows.values()]
+    table = pd.DataFrame(rows).astype(dict.fromkeys((*NUMBERS, "closed_form"), float))
     if experiment.metrics:
         table = table[table["metric"].str.startswith(experiment.metrics)].reset_index(drop=True)
     if table.empty:
         raise InputError("name no measure of these runs", field="metrics", got=list(experiment.metrics))
-    figures = {curve.name: _curve(curve, outcomes) for curve in experiment.figures}
+    figures = {curve.name: _curve(curve, digests) for curve in experiment.figures}
     if experiment.paired is not None:
-        figures["paired"] = _paired(experiment.paired, outcomes)
+        figures["paired"] = _paired(experiment.paired, digests)
     return Findings(table=table, figures=figures)
-
-
-def measures(outcome: Outcome) -> Iterator[Row]:
-    """Give a row ``metric, estimate, low, high, closed_form`` for every number of a cell."""
-    known = closed_forms(outcome.scenario)
-    for row in [*flattened(outcome.summary), *per_run(outcome)]:
-        yield row | {"closed_form": known.get(row["metric"])}
 
 
 def flattened(summary: Mapping[str, Any], prefix: str = "") -> Iterator[Row]:
@@ -132,18 +174,11 @@ PER_RUN: dict[str, Callable[[Replication, Scenario], float]] = {
 node that ever had most. `saturated_ratio`: share of the replications."""
 
 
-def per_run(outcome: Outcome) -> Iterator[Row]:
+def per_run(values: Mapping[str, list[float]]) -> Iterator[Row]:
     """Give a row for each metric of `PER_RUN`."""
-    for name, values in _values(outcome).items():
-        estimate = _share(values) if name == "saturated_ratio" else mean_interval(values, POSITIVE)
+    for name, each in values.items():
+        estimate = _share(each) if name == "saturated_ratio" else mean_interval(each, POSITIVE)
         yield {"metric": name, **_rounded(estimate)}
-
-
-def _values(outcome: Outcome) -> dict[str, list[float]]:
-    return {
-        name: [measure(r, outcome.scenario) for r in outcome.replications]
-        for name, measure in PER_RUN.items()
-    }
 
 
 def _share(hits: Sequence[float]) -> Estimate:
@@ -157,81 +192,86 @@ def _share(hits: Sequence[float]) -> Estimate:
 
 
 def _rounded(estimate: Estimate, scale: float = 1.0) -> dict[str, float | None]:
+    parts = {name: getattr(estimate, name) for name in NUMBERS}
+    return {name: None if x is None else _digits(x * scale) for name, x in parts.items()}
+
+
+def _digits(value: float | None) -> float | None:
     """Round as the summary does: the last bits of a float differ between libraries."""
-    parts = {"estimate": estimate.estimate, "low": estimate.low, "high": estimate.high}
-    return {name: None if x is None else float(f"{x * scale:.9g}") for name, x in parts.items()}
+    return None if value is None else float(f"{value:.{DIGITS}g}")
 
 
-def _curve(curve: Curve, outcomes: Cells) -> pd.DataFrame:
+def _curve(curve: Curve, digests: Sequence[Digest]) -> pd.DataFrame:
     """Shape the cells as the report's curves want them: what was simulated, then its closed form."""
     import pandas as pd
 
-    drawn = [(cell, o) for cell, o in outcomes if not curve.variants or cell.variant in curve.variants]
+    drawn = [d for d in digests if not curve.variants or d.cell.variant in curve.variants]
     rows: list[Row] = []
     for place, panel in enumerate(curve.panels):
         at = {"panel": place} if len(curve.panels) > 1 else {}
         points = _seconds(panel, drawn) if curve.x == SECOND else _points(curve, panel, drawn)
         rows += [
             {
-                "series": cell.variant,
+                "series": d.cell.variant,
                 **at,
                 curve.x_column: x,
                 "kind": kind,
                 **_rounded(value, panel.scale),
-                **({"limit": limit} if (limit := _limit(outcome, panel)) else {}),
+                **_limit(d.scenario, panel),
             }
-            for cell, outcome, x, simulated, closed in points
-            for kind, value in (("simulated", simulated), ("closed form", closed))
+            for d, x, simulated, closed in points
+            for kind, value in (("simulated", simulated), ("closed form", Estimate(estimate=closed)))
             if value.estimate is not None
         ]
     if not rows:
-        raise InputError("must be measures of these runs", field="figures", got=curve.name)
-    return pd.DataFrame(rows).astype(dict.fromkeys(("estimate", "low", "high"), float))
+        raise InputError("has no cell to draw", field="figures", got=curve.name)
+    return pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
 
 
-def _limit(outcome: Outcome, panel: Panel) -> int | None:
-    """Where the measure ends: the table of conntrack, if it was set."""
-    return outcome.scenario.cluster.conntrack.max if panel.metric == "conntrack_peak" else None
+def _limit(scenario: Scenario, panel: Panel) -> dict[str, int]:
+    """Give the column `limit` where the measure has one: conntrack's table, if its size was set."""
+    limit = scenario.cluster.conntrack.max if panel.metric == "conntrack_peak" else None
+    return {} if limit is None else {"limit": limit}
 
 
-Point = tuple[Cell, "Outcome", Any, Estimate, Estimate]
+Point = tuple[Digest, Any, Estimate, float | None]  # A cell, its x, what was simulated, the closed form.
 
 
-def _points(curve: Curve, panel: Panel, drawn: Cells) -> Iterator[Point]:
+def _points(curve: Curve, panel: Panel, drawn: Sequence[Digest]) -> Iterator[Point]:
     """Give each cell's value at its place on the x axis."""
-    for cell, outcome in drawn:
-        if not cell.stands_at(panel.where):
+    for d in drawn:
+        if not d.cell.stands_at(panel.where):
             continue
-        row = next((row for row in measures(outcome) if row["metric"] == panel.metric), None)
-        if row is None:
+        if panel.metric not in (d.runs if panel.minus else d.rows):
             raise InputError("must be a measure of these runs", field="figures.metric", got=panel.metric)
-        closed = row.pop("closed_form")
-        value = Estimate(**{name: row[name] for name in ("estimate", "low", "high")})
+        row = d.rows[panel.metric]
+        value, closed = Estimate(**{name: row[name] for name in NUMBERS}), row["closed_form"]
         if panel.minus:
-            other = _partner(cell, panel, drawn)
-            base = closed_forms(other.scenario).get(panel.metric)
-            closed = None if closed is None or base is None else closed - base
-            pairs = (_values(o)[panel.metric] for o in (other, outcome))
-            value = mean_interval([b - a for a, b in zip(*pairs, strict=True)])
-        yield cell, outcome, cell.point[curve.x], value, Estimate(estimate=closed)
+            base = next(other for other in drawn if other.cell.labels == d.cell.labels | panel.minus)
+            value = paired_difference(base.runs[panel.metric], d.runs[panel.metric])
+            under = base.rows[panel.metric]["closed_form"]
+            closed = None if None in (closed, under) else closed - under
+        yield d, _coordinate(d.cell.point[curve.x]), value, closed
 
 
-def _partner(cell: Cell, panel: Panel, drawn: Cells) -> Outcome:
-    """Find the cell that differs from this one only where the panel's `minus` says so."""
-    wanted = cell.labels | panel.minus
-    return next(outcome for other, outcome in drawn if other.labels == wanted)
+def _coordinate(value: Value) -> Value:
+    """Place on an axis: a number, or a quantity written with its unit."""
+    for parse in (rate_rps, duration_s, ratio) if isinstance(value, str) else ():
+        try:
+            return parse(str(value))
+        except InputError:
+            continue
+    return value
 
 
-def _seconds(panel: Panel, drawn: Cells) -> Iterator[Point]:
-    """Give a cell's value second by second, from the first event on; before it there is no closed form."""
-    for cell, outcome in drawn:
-        scenario = outcome.scenario
-        fault_s = int(min((event.at_s for event in scenario.events), default=0.0))
-        failing = failing_after(scenario) if panel.metric == "failed_ratio" else None
-        for second, value in enumerate(BY_SECOND[panel.metric](outcome.replications)):
+def _seconds(panel: Panel, drawn: Sequence[Digest]) -> Iterator[Point]:
+    """Give a cell's value second by second, counted from the first event; theory speaks from there on."""
+    for d in drawn:
+        fault_s = int(min((event.at_s for event in d.scenario.events), default=0.0))
+        failing = failing_after(d.scenario) if panel.metric == "failed_ratio" else None
+        for second, value in enumerate(d.seconds[panel.metric]):
             after_s = second - fault_s
-            closed = failing(after_s + 0.5) if failing and after_s >= 0 else None
-            yield cell, outcome, after_s, value, Estimate(estimate=closed)
+            yield d, after_s, value, failing(after_s + 0.5) if failing and after_s >= 0 else None
 
 
 def _failed_by_second(replications: Iterable[Replication]) -> list[Estimate]:
@@ -258,10 +298,11 @@ BY_SECOND = {"failed_ratio": _failed_by_second, "latency_mean_s": _latency_by_se
 that succeeded."""
 
 
-def _paired(paired: Paired, outcomes: Cells) -> pd.DataFrame:
+def _paired(paired: Paired, digests: Sequence[Digest]) -> pd.DataFrame:
     """Compare every cell with the baseline's cell at the same point."""
     import pandas as pd
 
+    outcomes = [(d.cell, d.outcome) for d in digests if d.outcome is not None]
     bases = {tuple(cell.point.items()): o for cell, o in outcomes if cell.variant == paired.baseline}
     parts = []
     for cell, outcome in outcomes:

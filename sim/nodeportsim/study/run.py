@@ -7,13 +7,16 @@ processes. Every replication's books are checked before it counts.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.errors import InputError, NodePortSimError
+from nodeportsim.metrics.compare import TOTALS
+from nodeportsim.metrics.compare import compare as compare_replications
+from nodeportsim.metrics.timeline import SUCCEEDED, mser5
+from nodeportsim.study.limits import assert_bounded, expected_requests
+from nodeportsim.study.provenance import provenance, scenario_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from nodeportsim.engine.simulate import Engine, Replication
     from nodeportsim.scenario.profile import Profile
-    from nodeportsim.scenario.spec import Clients, Scenario
+    from nodeportsim.scenario.spec import Scenario
 
     Progress = Callable[[int, int], None]
 
@@ -30,8 +33,8 @@ INTERPRETED_REQUESTS = 50_000
 """Up to here a run is interpreted by default: at some 15,000 requests/s it ends before the 20 to 30 s that a
 cold compilation takes. The rule looks at the scenario only, so that a summary does not depend on a cache."""
 
-LIBRARIES = ("numba", "numpy", "scipy", "simpy")
-"""Libraries that touch the numbers of a summary."""
+MEASURES = TOTALS
+"""What can be measured in one replication, by name."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -44,12 +47,15 @@ class Outcome:
         The question.
     replications
         The raw answers, one an independent run, in order of their numbers.
+    warmup_s
+        Requests that were to arrive earlier are in none of them.
     summary
         The answer in numbers, as in ``summary.json``.
     """
 
     scenario: Scenario
     replications: tuple[Replication, ...]
+    warmup_s: float
     summary: dict[str, Any]
 
     def __repr__(self) -> str:
@@ -62,22 +68,6 @@ class Outcome:
         from nodeportsim.metrics.tables import tables
 
         return tables(self.replications)
-
-
-def expected_requests(scenario: Scenario) -> float:
-    """Estimate how many requests all replications offer, from the declared load alone."""
-    return scenario.run.replications * sum(_offered(group, scenario) for group in scenario.clients)
-
-
-def _offered(group: Clients, scenario: Scenario) -> float:
-    if group.arrivals == "trace":
-        return float(len(group.trace_s))
-    if group.loop == "open":
-        return group.rate_rps * scenario.run.duration_s
-    cycle_s = group.think_time.mean_s + scenario.pods.service_time.mean_s
-    # A closed loop without any pause is bounded by the network's round trip.
-    round_trip_s = 2 * (scenario.cluster.network.client_node_s + scenario.cluster.network.wake_up_s)
-    return group.count * scenario.run.duration_s / max(cycle_s + round_trip_s, 1e-6)
 
 
 def choose_engine(scenario: Scenario, requested: Engine | None) -> Engine:
@@ -113,10 +103,12 @@ def run(
 
     parse(scenario.thresholds)  # A misspelt one is worth knowing before the work.
     chosen = choose_engine(scenario, engine)
+    assert_bounded(scenario, chosen)
     profile = load_profile(scenario.cluster.profile)
+    pilot, warmup_s = _warm_up(scenario, chosen)
     total = scenario.run.replications
     done: list[Replication] = []
-    for replication in _replications(scenario, chosen, jobs):
+    for replication in _replications(scenario, chosen, jobs, warmup_s, pilot):
         assert_conserved(replication, scenario)
         done.append(replication)
         if progress:
@@ -124,22 +116,46 @@ def run(
     return Outcome(
         scenario=scenario,
         replications=tuple(done),
-        summary=_summary(scenario, profile, done, chosen),
+        warmup_s=warmup_s,
+        summary=_summary(scenario, profile, done, chosen, warmup_s),
     )
 
 
-def _replications(scenario: Scenario, engine: Engine, jobs: int) -> Iterator[Replication]:
-    """Simulate in order of number, in this process or in several."""
+def _warm_up(scenario: Scenario, engine: Engine) -> tuple[Replication | None, float]:
+    """Decide what to leave out as warm-up; give the pilot too, where one ran and lost nothing.
+
+    What is declared counts. With events nothing is left out. Else MSER-5 on the mean latency of each second
+    of replication 0 decides; a pilot that never settles, is too short to tell or has seconds without an
+    answer leaves nothing out.
+    """
     from nodeportsim.engine.simulate import simulate
 
-    numbers = range(scenario.run.replications)
-    if min(jobs, len(numbers)) == 1:
-        yield from (simulate(scenario, number, engine=engine) for number in numbers)
+    if scenario.run.warmup_s is not None or scenario.events:
+        return None, scenario.run.warmup_s or 0.0
+    pilot = simulate(scenario, 0, engine=engine, warmup_s=0.0)
+    answered = pilot.timeline[:, SUCCEEDED]
+    dropped_s = mser5(pilot.second_latency_ns / answered) if answered.all() else None
+    return (None, float(dropped_s)) if dropped_s else (pilot, 0.0)
+
+
+def _replications(
+    scenario: Scenario, engine: Engine, jobs: int, warmup_s: float, pilot: Replication | None
+) -> Iterator[Replication]:
+    """Simulate in order of number, in this process or in several; a pilot that fits is the first of them."""
+    from nodeportsim.engine.simulate import simulate
+
+    if pilot is not None:
+        yield pilot
+    numbers = range(int(pilot is not None), scenario.run.replications)
+    if min(jobs, len(numbers)) <= 1:
+        yield from (simulate(scenario, number, engine=engine, warmup_s=warmup_s) for number in numbers)
         return
     from joblib import Parallel, delayed
 
     parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)
-    yield from parallel(delayed(simulate)(scenario, number, engine=engine) for number in numbers)
+    yield from parallel(
+        delayed(simulate)(scenario, number, engine=engine, warmup_s=warmup_s) for number in numbers
+    )
 
 
 def assert_conserved(replication: Replication, scenario: Scenario) -> None:
@@ -170,18 +186,8 @@ def assert_conserved(replication: Replication, scenario: Scenario) -> None:
         )
 
 
-def scenario_sha256(scenario: Scenario) -> str:
-    """Hash a scenario's canonical JSON: sorted keys, no blanks, every default written out."""
-    return _sha256(scenario.model_dump(mode="json"))
-
-
-def _sha256(value: Any) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _summary(
-    scenario: Scenario, profile: Profile, replications: list[Replication], engine: str
+    scenario: Scenario, profile: Profile, replications: list[Replication], engine: Engine, warmup_s: float
 ) -> dict[str, Any]:
     from nodeportsim.engine.records import CAUSES, PHASES, STAGES
     from nodeportsim.metrics.summarise import summarise
@@ -189,50 +195,21 @@ def _summary(
 
     summary = summarise(replications, causes=CAUSES, stages=STAGES, phases=PHASES)
     summary["thresholds"] = check(scenario.thresholds, summary)
-    summary["provenance"] = _provenance(scenario, profile, engine)
+    summary["provenance"] = provenance(scenario, profile, engine, warmup_s)
     return summary
-
-
-def _provenance(scenario: Scenario, profile: Profile, engine: str) -> dict[str, Any]:
-    return {
-        "scenario": scenario.name,
-        "scenario_sha256": scenario_sha256(scenario),
-        "mode": scenario.cluster.proxy.mode,
-        "profile": profile.name,
-        "profile_sha256": _sha256(profile.model_dump(mode="json")),
-        "version": version("nodeportsim"),
-        "seed": scenario.run.seed,
-        "replications": scenario.run.replications,
-        "engine": engine,
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "assumptions": list(_assumptions(scenario, profile)),
-    }
-
-
-def _assumptions(scenario: Scenario, profile: Profile) -> Iterator[str]:
-    """Say which numbers of this run nobody measured: of the network, and those the profile calls assumed."""
-    from nodeportsim.scenario.profile import mode_key
-    from nodeportsim.units import format_duration
-
-    network = scenario.cluster.network
-    delays = {"client to node": network.client_node_s, "node to node": network.node_node_s}
-    delays |= {"zone to zone": network.zone_zone_s, "wake-up": network.wake_up_s}
-    told = ", ".join(f"{name} {format_duration(delay_s)}" for name, delay_s in delays.items())
-    yield f"one-way network delays are the scenario's: {told}"
-    used = ("host.", f"modes.{mode_key(scenario.cluster.proxy.mode, scenario.cluster.proxy.backend)}.")
-    for name, parameter in profile.parameters().items():
-        if name.startswith(used) and not parameter.identified:
-            yield f"{name} = {parameter.value:g}: {parameter.note or parameter.source}"
 
 
 def compare(a: Outcome, b: Outcome) -> pd.DataFrame:
     """Compare two variants replication by replication: common draws cancel in the difference.
 
+    Each outcome leaves out its own warm-up. Where these differ less of the chance cancels, no more.
+
     Returns
     -------
     DataFrame
-        One row a measure: ``metric, before, difference, low, high`` (b minus a, 95 % interval) and the same
-        difference over a's value, ``difference_ratio, low_ratio, high_ratio``, NaN where that is zero.
+        One row a measure (see `nodeportsim.metrics.compare`): ``metric, before, after, difference, low,
+        high`` (b minus a, 95 % interval) and the same difference over a's value, ``difference_ratio,
+        low_ratio, high_ratio``; NaN where that is zero or the sample cannot carry it.
 
     Raises
     ------
@@ -241,32 +218,12 @@ def compare(a: Outcome, b: Outcome) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from nodeportsim.metrics.intervals import paired_difference
-
     runs_a, runs_b = a.scenario.run, b.scenario.run
     if (runs_a.seed, runs_a.replications) != (runs_b.seed, runs_b.replications):
         raise InputError("must have the same seed and replications to be compared", field="run")
-    rows = []
-    for metric, measure in MEASURES.items():
-        first, second = ([measure(r) for r in outcome.replications] for outcome in (a, b))
-        before = sum(first) / len(first)
-        moved = paired_difference(first, second).as_dict()
-        row = {"metric": metric, "before": before, "difference": moved["estimate"]}
-        rows.append(row | {"low": moved["low"], "high": moved["high"]})
-    table = pd.DataFrame(rows).astype({"difference": float, "low": float, "high": float})
+    numbers = ["before", "after", "difference", "low", "high"]
+    table = pd.DataFrame(compare_replications(a.replications, b.replications))
+    table = table.rename(columns={"a": "before", "b": "after"})[["metric", *numbers]]
+    table = table.astype(dict.fromkeys(numbers, float))
     base = table["before"].where(table["before"] != 0)
-    return table.assign(
-        **{f"{column}_ratio": table[column] / base for column in ("difference", "low", "high")}
-    )
-
-
-def _per_request(total: str) -> Callable[[Replication], float]:
-    return lambda r: getattr(r, total) / r.offered if r.offered else 0.0
-
-
-MEASURES: dict[str, Callable[[Replication], float]] = {
-    "failed_ratio": _per_request("failed"),
-    "attempts_per_request": _per_request("attempts"),
-    "latency_mean_s": lambda r: float(r.latency_sum_ns.sum()) * 1e-9 / max(r.succeeded, 1),
-}
-"""What is compared within a replication; totals only, since a quantile needs the merged histogram."""
+    return table.assign(**{f"{name}_ratio": table[name] / base for name in ("difference", "low", "high")})

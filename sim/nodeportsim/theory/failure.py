@@ -33,6 +33,9 @@ def failing_ratio(dead_entry_ratio: float, dead_endpoint_ratio: float) -> float:
     DNS round robin over n nodes, one dead, with its share of the pods: 1 - (1 - 1/n)^2. A client whose
     entry node lives sees dead endpoints / all. Of the established connections (policy Cluster, entry and
     pod chosen independently) the same share crosses the dead node; the others survive.
+
+    >>> round(failing_ratio(1 / 5, 2 / 10), 2)
+    0.36
     """
     domain.ratio(dead_entry_ratio=dead_entry_ratio, dead_endpoint_ratio=dead_endpoint_ratio)
     return 1 - (1 - dead_entry_ratio) * (1 - dead_endpoint_ratio)

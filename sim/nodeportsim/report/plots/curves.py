@@ -7,6 +7,7 @@ bands are simulated, open circles measured, dashes theory.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,11 @@ class Curve:
     finding
         Makes the title from the table without its measured points.
     panels
-        From left to right.
+        From left to right; with the same axis label they have the same limits.
+    named
+        The panel beside which the series are named, where their ends lie apart; None makes a legend.
+    window
+        What of the parameter is drawn; all by default.
     """
 
     name: str
@@ -75,6 +80,8 @@ class Curve:
     finding: Callable[[list[Row]], str]
     panels: tuple[Panel, ...]
     x_log: bool = True
+    named: int | None = -1
+    window: tuple[float, float] = (-math.inf, math.inf)
 
     def frames(self, _summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
         """Pick `table`; a single run has none."""
@@ -83,10 +90,15 @@ class Curve:
             return {}
         return {"table": table.astype({"estimate": float, "low": float, "high": float})}
 
+    def seen(self, table: DataFrame) -> DataFrame:
+        """Take the part of the table that is drawn."""
+        return table[table[self.x].between(*self.window)]
+
     def text(self, table: DataFrame) -> Text:
         """Say the finding, and each series' first and last value."""
         if table.empty:
             return Text("No cell was run", "No cell was run.", f"{self.subtitle}, empty.")
+        table = self.seen(table)
         ends = "; ".join(
             f"{panel.title or panel.y_label}: {self._ends(part)}" for panel, part in self.parts(table)
         )
@@ -131,7 +143,7 @@ _LOOK: dict[str, dict[str, Any]] = {
         "markersize": 7,
         "clip_on": False,
     },
-    "closed form": {"linestyle": (0, (4, 2)), "linewidth": 1.3},
+    "closed form": {"linestyle": (0, (4, 3)), "linewidth": 1.1, "clip_on": False},
 }
 _LEGEND = {
     "simulated": "lines simulated, with 95 % intervals",
@@ -145,15 +157,20 @@ def _draw(curve: Curve, table: DataFrame) -> Figure:
     title = curve.text(table).title
     if table.empty:
         return canvas.nothing(title, curve.subtitle)
+    table = curve.seen(table)
     parts = curve.parts(table)
-    figure, grid = canvas.sheet(title, curve.subtitle, columns=len(parts))
+    dashes = "; dashes: closed form" if (table["kind"] == "closed form").any() else ""
+    figure, grid = canvas.sheet(title, f"{curve.subtitle}{dashes}", columns=len(parts))
     colours = dict(zip(table["series"].drop_duplicates(), cycle(canvas.colours()), strict=False))
-    ends = [
-        _panel(axes, curve, panel, part, colours)
-        for axes, (panel, part) in zip(grid[0], parts, strict=True)
-    ]
-    for axes, names in zip(grid[0], ends, strict=True):
-        canvas.end_labels(axes, names)
+    alike = len({panel.y_label for panel in curve.panels}) == 1
+    ends = []
+    for axes, (panel, part) in zip(grid[0], parts, strict=True):
+        ends.append(_panel(axes, curve, panel, part, colours))
+        _vertical(axes, panel, table if alike else part)
+    if curve.named is None:
+        _legend(grid[0][-1], colours)
+    else:
+        canvas.end_labels(grid[0][curve.named], ends[curve.named])
     return figure
 
 
@@ -165,23 +182,43 @@ def _panel(
     for name in part["series"].drop_duplicates():
         _series(axes, curve, part[part["series"] == name], colours[name])
     _horizontal(axes, curve, part)
-    _vertical(axes, panel, part)
     if panel.level and "limit" in part:
         _limit(axes, float(part["limit"].max()), panel.level)
     lasts = [(name, line.iloc[-1]) for name, line in curve.lines(part)]
     return [(last[curve.x], last["estimate"], name, colours[name]) for name, last in lasts]
 
 
+def _legend(axes: Axes, colours: Mapping[str, str]) -> None:
+    """Name the series in their colours, in the upper right corner."""
+    for row, (name, colour) in enumerate(colours.items()):
+        axes.annotate(
+            name,
+            (1, 1),
+            xycoords="axes fraction",
+            xytext=(-4, -8 - 15 * row),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=colour,
+            weight="bold",
+        )
+
+
 def _series(axes: Axes, curve: Curve, rows: DataFrame, colour: str) -> None:
     """Draw what there is of one series: simulated line and band, measured points, closed form."""
     bounded = rows[rows["kind"] == "simulated"].sort_values(curve.x).dropna(subset=["low", "high"])
     axes.fill_between(bounded[curve.x], bounded["low"], bounded["high"], color=colour, alpha=0.2, linewidth=0)
+    # Theory is drawn in ink over the colours, or it could not be seen where it holds.
+    ink = {"closed form": canvas.ink("text.color")}
     for kind, look in _LOOK.items():
         part = rows[rows["kind"] == kind].sort_values(curve.x).dropna(subset=["estimate"])
         if len(part):  # An empty unclipped line would still take its place in the layout.
             crowded = len(part) > _CROWDED and kind == "simulated"
             axes.plot(
-                part[curve.x], part["estimate"], color=colour, **(look | {"marker": ""} if crowded else look)
+                part[curve.x],
+                part["estimate"],
+                **{"color": ink.get(kind, colour)},
+                **(look | {"marker": ""} if crowded else look),
             )
 
 
@@ -270,8 +307,8 @@ def _plateaus(rows: list[Row]) -> str:
         name: [row["estimate"] for row in early if row["series"] == name]
         for name in dict.fromkeys(row["series"] for row in early)
     }
-    told = ", ".join(f"{significant(sum(s) / len(s))} % ({name})" for name, s in shares.items())
-    return f"A node is dead, nobody knows: {told} fail"
+    told = [f"{significant(sum(share) / len(share))} %" for share in shares.values()]
+    return f"Until the dead node is noticed, {' or '.join(told)} of requests fail"
 
 
 def _spikes(rows: list[Row]) -> str:
@@ -280,8 +317,8 @@ def _spikes(rows: list[Row]) -> str:
     worst = max(failing, key=lambda row: row["estimate"])
     late = [row["since_fault_s"] for row in failing if row["estimate"] >= worst["estimate"] / 10]
     return (
-        f"Kept connections: {significant(worst['estimate'])} % fail at first, "
-        f"a tenth of that after {count(max(late) + 1)} s"
+        f"Keep-alive: {significant(worst['estimate'])} % of requests fail in the first second, "
+        f"a tenth of it after {count(max(late) + 1)} s"
     )
 
 
@@ -304,6 +341,7 @@ HOTTEST_POD = Curve(
     x_label="open connections",
     subtitle="How unevenly connections fall on ten pods, and what it does at 50 % mean load",
     finding=_evenest,
+    named=0,
     panels=(
         Panel(title="hottest pod", y_label="connections / mean", bottom=0.9),
         Panel(title="some pod is offered more than it can do", y_label="chance (%)"),
@@ -313,6 +351,7 @@ CONNTRACK_WALL = Curve(
     name="conntrack_wall",
     x="connections_per_s",
     x_label="new connections per second",
+    x_log=False,
     subtitle="Short connections against the conntrack table, by externalTrafficPolicy",
     finding=_first_full,
     panels=(
@@ -332,12 +371,14 @@ FAILURE_RETRY = Curve(
 FAILURE_KEEP_ALIVE = Curve(
     name="failure_keep_alive",
     x="since_fault_s",
-    x_label="intended arrival after the node's death (s)",
+    x_label="arrival after the node's death (s)",
     x_log=False,
-    subtitle="The same death where every client keeps one connection open",
+    window=(-5, 30),
+    subtitle="The same death where each of 100 clients keeps one connection open",
     finding=_spikes,
+    named=None,
     panels=(
         Panel(title="requests that fail", y_label="failed requests (%)"),
-        Panel(title="those that do not", y_label="mean latency (s)"),
+        Panel(title="requests that succeed", y_label="mean latency (s)"),
     ),
 )

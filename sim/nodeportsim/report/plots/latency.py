@@ -52,7 +52,7 @@ def text(curve: DataFrame, syn: DataFrame) -> Text:
     title = (
         f"{percent(worst)} of requests took {seconds(first_s)} or more {when}"
         if worst
-        else f"No request took longer than {longest}"
+        else f"No answered request took longer than {longest}"
     )
     caption = (
         "Share of succeeded requests slower than each latency, from the intended arrival, by phase of "

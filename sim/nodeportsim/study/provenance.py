@@ -1,0 +1,80 @@
+"""Where numbers come from: what was asked, with which prices and versions, and what nobody measured.
+
+No wall clock, no host name, no path: the same question gives the same bytes wherever it is asked. `engine`
+is the one entry that may differ between runs of one question, where ``--engine`` says so; the numbers do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from nodeportsim.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nodeportsim.scenario.profile import Profile
+    from nodeportsim.scenario.spec import Scenario
+
+LIBRARIES = ("numba", "numpy", "scipy", "simpy")
+"""Libraries that touch the numbers of a summary."""
+
+
+def scenario_sha256(scenario: Scenario) -> str:
+    """Hash a scenario's canonical JSON: sorted keys, no blanks, every default written out."""
+    return _sha256(scenario.model_dump(mode="json"))
+
+
+def _sha256(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def provenance(scenario: Scenario, profile: Profile, engine: str, warmup_s: float) -> dict[str, Any]:
+    """Collect what reproduces a run, and what it takes for granted."""
+    return {
+        "scenario": scenario.name,
+        "scenario_sha256": scenario_sha256(scenario),
+        "mode": scenario.cluster.proxy.mode,
+        "syn_schedule": ", ".join(dict.fromkeys(group.syn_schedule for group in scenario.clients)),
+        "profile": profile.name,
+        "profile_sha256": _sha256(profile.model_dump(mode="json")),
+        "version": version("nodeportsim"),
+        "seed": scenario.run.seed,
+        "replications": scenario.run.replications,
+        "warmup_s": warmup_s,
+        "engine": engine,
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "assumptions": list(_of_scenario(scenario, warmup_s)),
+        "assumed_prices": list(_of_profile(scenario, profile)),
+    }
+
+
+def _of_scenario(scenario: Scenario, warmup_s: float) -> Iterator[str]:
+    """Say what reading took for granted, what never happens, and which numbers are the user's alone."""
+    yield from scenario.assumptions
+    for event in scenario.events:
+        if event.at_s >= scenario.run.duration_s:
+            what = f"{event.fault} of {event.node or event.pod} at {format_duration(event.at_s)}"
+            yield f"{what} is left out: the run ends at {format_duration(scenario.run.duration_s)}"
+    if warmup_s:
+        how = "as declared" if scenario.run.warmup_s is not None else "MSER-5 on the first replication"
+        yield f"requests of the first {format_duration(warmup_s)} are left out as warm-up: {how}"
+    network = scenario.cluster.network
+    delays = {"client to node": network.client_node_s, "node to node": network.node_node_s}
+    delays |= {"zone to zone": network.zone_zone_s, "wake-up": network.wake_up_s}
+    told = ", ".join(f"{name} {format_duration(delay_s)}" for name, delay_s in delays.items())
+    yield f"one-way network delays are the scenario's: {told}"
+
+
+def _of_profile(scenario: Scenario, profile: Profile) -> Iterator[str]:
+    """Say which of the prices that were used the profile calls assumed."""
+    from nodeportsim.scenario.profile import mode_key
+
+    used = ("host.", f"modes.{mode_key(scenario.cluster.proxy.mode, scenario.cluster.proxy.backend)}.")
+    for name, parameter in profile.parameters().items():
+        if name.startswith(used) and not parameter.identified:
+            yield f"{name} = {parameter.value:g}: {parameter.note or parameter.source}"
