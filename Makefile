@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 CLUSTER := tests/golden/clusters/five-nodes.json
 EXPERIMENTS := $(notdir $(patsubst %/experiment.yaml,%,$(wildcard experiments/*/experiment.yaml)))
 
-.PHONY: demo test test-long check format experiments $(EXPERIMENTS) clean
+.PHONY: demo test test-long check format bench experiments $(EXPERIMENTS) clean
 
 demo: $(READY)  ## a node of a real cluster loses power: a table, and report.html
 	$(BIN)/nodeportsim run $(CLUSTER) --service default/my-nodeport-service --out runs/demo \
@@ -30,6 +30,9 @@ check: $(READY)  ## style and types
 format: $(READY)
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
+
+bench: $(READY)  ## the schedulers and the oracle against one another, as ratios of one run
+	$(BIN)/python benchmarks/schedulers.py
 
 experiments: $(EXPERIMENTS)  ## the published results, made again
 

@@ -1,4 +1,4 @@
-"""The fault table of docs/models/faults.md, row by row: what a SYN meets, what the pods do, who notices, when.
+"""The fault table of docs/models/faults.md, row by row: what a SYN meets, what pods do, who notices, when.
 
 Five nodes, ten pods (two a node), DNS round robin, a new connection for every request, one attempt. While the
 rules are stale a request fails if it enters by the dead node or meets a dead endpoint.
@@ -113,7 +113,8 @@ def test_a_power_cycle_shorter_than_the_detection_resets_old_flows_and_brings_ru
     assert "reset" in causes(between(result, AT_S, 10.0))
     assert failed(late) == 0.0
     assert set(late["node"]) == {0, 1, 2, 3, 4}
-    assert ITS_PODS <= set(between(run("power-off", 2.0, 30.0), 20.0, 30.0)["pod"])
+    returned = set(between(run("power-off", 2.0, 30.0), 20.0, 30.0)["pod"])
+    assert returned >= ITS_PODS
 
 
 def test_cut_from_everybody_is_silence_and_heals_without_a_reset() -> None:
@@ -128,9 +129,7 @@ def test_cut_from_everybody_is_silence_and_heals_without_a_reset() -> None:
     assert len(slow) > 0
 
 
-def test_cut_from_the_control_plane_still_serves_by_frozen_rules_and_others_drop_its_pods_after_the_grace() -> (
-    None
-):
+def test_cut_from_the_control_plane_serves_by_frozen_rules_and_others_drop_its_pods() -> None:
     result = run("cut-control-plane")
     after = between(result, when(result, "endpoints changed") + 3.0, 75.0)
     through = after[after["node"] == THERE]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nodeportsim.report.figures import PLOTS
 from nodeportsim.report.html import inline, render
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def test_pools_grow_in_both_schedulers_without_a_trace_of_it() -> None:
 
 
 def test_no_field_of_a_record_hides_an_attribute_of_a_numpy_record() -> None:
-    # `record.size` of a C struct is numpy's own; a field of that name would be read wrongly outside the kernel.
+    # `record.size` is numpy's own: outside the kernel a field of that name would be read wrongly.
     classes = [
         c for c in vars(records).values() if isinstance(c, type) and hasattr(c, "__dataclass_fields__")
     ]

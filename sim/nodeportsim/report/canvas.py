@@ -128,14 +128,14 @@ def ticks(axis: Any, label: Callable[[float], str], at: Sequence[float] | None =
         axis.set_major_locator(FixedLocator(at))
 
 
-def log_ticks(low: float, high: float) -> list[float]:
+_SHORT_DECADES = 2.0  # So many have room for three labels each on a horizontal axis.
+
+
+def log_ticks(low: float, high: float, short_decades: float = _SHORT_DECADES) -> list[float]:
     """Places to label on a logarithmic axis over [low, high]: powers of ten; 1, 2, 5 if there are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1, 2, 5) if math.log10(high / low) < _SHORT_DECADES else (1,)
+    steps = (1, 2, 5) if math.log10(high / low) < short_decades else (1,)
     return [step * 10.0**power for power in range(first, last + 1) for step in steps]
-
-
-_SHORT_DECADES = 2.5
 
 
 def end_labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]], gap_points: float = 11.0) -> None:

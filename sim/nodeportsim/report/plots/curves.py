@@ -244,7 +244,7 @@ def _vertical(axes: Axes, panel: Panel, part: DataFrame) -> None:
     low, high = float(values.min().min()), float(values.max().max())
     if panel.log:
         axes.set_yscale("log")
-        canvas.ticks(axes.yaxis, significant, canvas.log_ticks(low, high))
+        canvas.ticks(axes.yaxis, significant, canvas.log_ticks(low, high, short_decades=3.0))
         axes.set_ylim(0.8 * low, 1.25 * high)
     else:
         canvas.ticks(axes.yaxis, significant)
@@ -257,9 +257,9 @@ def _limit(axes: Axes, limit: float, label: str) -> None:
         f"{label} {count(limit)}",
         (0, limit),
         xycoords=("axes fraction", "data"),
-        xytext=(5, -4),
+        xytext=(5, 3),
         textcoords="offset points",
-        va="top",
+        va="bottom",
     )
 
 
@@ -308,7 +308,7 @@ def _plateaus(rows: list[Row]) -> str:
         for name in dict.fromkeys(row["series"] for row in early)
     }
     told = [f"{significant(sum(share) / len(share))} %" for share in shares.values()]
-    return f"Until the dead node is noticed, {' or '.join(told)} of requests fail"
+    return f"Until the dead node is noticed, {', '.join(told[:-1])} or {told[-1]} of requests fail"
 
 
 def _spikes(rows: list[Row]) -> str:
@@ -341,7 +341,7 @@ HOTTEST_POD = Curve(
     x_label="open connections",
     subtitle="How unevenly connections fall on ten pods, and what it does at 50 % mean load",
     finding=_evenest,
-    named=0,
+    named=None,
     panels=(
         Panel(title="hottest pod", y_label="connections / mean", bottom=0.9),
         Panel(title="some pod is offered more than it can do", y_label="chance (%)"),
