@@ -224,15 +224,15 @@ def test_an_experiment_writes_its_table_figures_and_conclusions(folder: Path) ->
         "apiVersion: nodeportsim/v1\nkind: Experiment\nquestion: More pods?\nscenario: base.yaml\n"
         "variants: {few: {replicas: 2}, many: {replicas: 5}}\nvary: {clients.count: [5, 20]}\n"
         "metrics: [balance.pods, attempts]\npaired: {baseline: few}\n"
-        "figure: {name: hottest_pod, x: clients.count, xColumn: connections, "
-        "metric: balance.pods.max_over_mean}\n"
+        "figures: [{name: hottest_pod, x: clients.count, xColumn: connections, "
+        "panels: [{metric: balance.pods.max_over_mean}]}]\n"
     )
     answer = call("experiment", "e.yaml", "--out", "made")
     assert (answer.exit_code, answer.stdout) == (0, "made/table.csv\n")
     made = {path.name for path in (folder / "made").iterdir()}
     assert made >= {"table.csv", "conclusions.md", "hottest_pod.svg", "hottest_pod.csv", "paired.svg"}
     head, *rows = (folder / "made" / "table.csv").read_text().splitlines()
-    assert head == "variant,clients.count,metric,estimate,low,high"
+    assert head == "variant,clients.count,metric,estimate,low,high,closed_form"
     assert {tuple(row.split(",")[:2]) for row in rows} == {
         (v, c) for v in ("few", "many") for c in ("5", "20")
     }
@@ -411,15 +411,6 @@ def test_the_version_is_the_package_s() -> None:
     assert process("--version").stdout.strip().endswith("0.1.0")
 
 
-def test_a_reader_that_goes_away_is_no_error_message() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "nodeportsim", "schema"]
-    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
-    os.close(writer)
-    assert (ended.returncode, ended.stderr) == (141, b"")
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_full_disk_behind_stdout_is_exit_2() -> None:
     with Path("/dev/full").open("w") as full:
@@ -456,3 +447,59 @@ def test_ctrl_c_is_130_without_a_traceback_and_leaves_nothing(folder: Path) -> N
     assert "Traceback" not in stderr
     assert "interrupted" in stderr
     assert written(folder) == set()
+
+
+def test_a_closed_stdout_is_refused_before_the_work(folder: Path) -> None:
+    command = f"{sys.executable} -m nodeportsim run tiny.yaml --out kept >&-"
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=60)  # noqa: S602  (the shell closes it)
+    assert (ended.returncode, ended.stderr) == (2, "error: standard output is closed\n")
+    assert written(folder) == set()
+
+
+def test_a_file_that_may_not_grow_leaves_nothing_behind(folder: Path) -> None:
+    limited = f"ulimit -f 20; {sys.executable} -m nodeportsim run tiny.yaml --out kept"
+    ended = subprocess.run(limited, shell=True, capture_output=True, text=True, check=False, timeout=60)  # noqa: S602  (the shell sets the limit)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: kept cannot be written: File too large\n  Nothing was written.\n"
+    assert written(folder) == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["experiment", "x" * 100_000, "--out", "made"],
+        ["run", "tiny.yaml", "--set", "mode=" + "x" * 100_000],
+        ["run", "x" * 100_000],
+    ],
+)
+def test_a_very_long_name_makes_a_short_message(arguments: list[str]) -> None:
+    answer = process(*arguments)
+    assert answer.returncode == 2
+    assert len(answer.stderr) < 3000
+
+
+def test_no_memory_is_bad_input_not_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("nodeportsim.study.run.assert_conserved", hungry)
+    answer = call("run", "tiny.yaml")
+    assert (answer.exit_code, answer.stderr) == (2, "error: the system has no memory left for this\n")
+
+
+@pytest.mark.parametrize(
+    "command", ["schema", "explain rules tiny.yaml", "run tiny.yaml -o json", "run tiny.yaml"]
+)
+def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "-m", "nodeportsim", *command.split()],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")

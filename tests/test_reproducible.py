@@ -1,4 +1,4 @@
-"""The same question gives the same bytes: twice, on any number of processes, with any hash seed, on any engine.
+"""The same question gives the same bytes, on any number of processes, with any hash seed, on any engine.
 
 `--engine` is the one thing that provenance tells and that does not change a number, so between engines
 its own entry is left out of the comparison, and the page that prints it.
@@ -10,10 +10,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FAILURE = """\
 name: failure

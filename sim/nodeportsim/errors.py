@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_OF_A_RULE = 500
-"""Characters of a rule that are printed: it may quote a name, and a name may be a whole file long."""
+LONGEST_SENTENCE = 2000
+"""Characters of a rule or hint that are printed: it may quote a name, and a name may be a whole file long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class InputError(NodePortSimError):
         super().__init__(self._message())
 
     def _message(self) -> str:
-        head = _short_line(self.rule, MOST_OF_A_RULE)
+        head = _short_line(self.rule, LONGEST_SENTENCE)
         if self.field:
             head = f"{_short_line(self.field)} {head}"
         if self.got is not None:
@@ -94,7 +94,7 @@ class InputError(NodePortSimError):
             lines.append("  " + _short_line(self.location.text))
             lines.append("  " + " " * min(self.location.column - 1, 120) + "^")
         if self.hint:
-            lines.append(f"  {self.hint}")
+            lines.append("  " + _short_line(self.hint, LONGEST_SENTENCE))
         return "\n".join(lines)
 
 
@@ -119,6 +119,6 @@ def _short(value: object, limit: int = 80) -> str:
 
 
 def _short_line(text: str, limit: int = 120) -> str:
-    """Make a source line safe to print: no control characters, bounded length."""
+    """Make a user's text safe to print: no control characters, bounded length."""
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -71,7 +71,7 @@ def test_every_field_of_the_reader_is_known_and_a_misspelt_one_refused_by_both(
     ],
 )
 def test_schema_and_reader_agree_on_quantities(text: Any, ok: bool, tmp_path: Path) -> None:
-    document = {"run": {"warmup": text}}
+    document = {"run": {"drain": text}}
     assert VALIDATOR.is_valid(document) == ok
     path = tmp_path / "x.json"
     path.write_text(json.dumps(document))

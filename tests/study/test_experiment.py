@@ -136,9 +136,16 @@ def test_pairs_compare_cells_at_the_same_point(folder: Path) -> None:
     [
         ("paired: {baseline: nobody}\n", "must be one of few, many"),
         ("paired: {baseline: few, metrics: [speed]}\n", "must be of failed_ratio"),
-        ("figures: [{name: x, x: nodes, xColumn: y, panels: []}]\n", "must be a path of vary"),
-        ("figures: [{name: x, x: second, xColumn: y, panels: [], variants: [all]}]\n", "be of few, many"),
+        ("figures: [{name: x, x: nodes, xColumn: y, panels: [{metric: m}]}]\n", "must be a path of vary"),
+        (
+            "figures: [{name: x, x: second, xColumn: y, panels: [{metric: m}], variants: [all]}]\n",
+            "be of few, many",
+        ),
         ("figure: []\n", "did you mean figures?"),
+        (
+            "figures: [{name: x, x: second, xColumn: y, panels: [{metric: m, where: {clients.count: 9}}]}]\n",
+            "must be paths of vary with one of their values",
+        ),
         ("question: again\n", "twice"),
     ],
 )
@@ -162,6 +169,28 @@ def test_metrics_that_no_run_has_are_refused(folder: Path) -> None:
     none = GRID.replace("requests.failed, latency_s.p50", "speed")
     with pytest.raises(InputError, match="name no measure"):
         run_experiment(read_experiment(Source(file="e.yaml", text=none)), folder)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("figure", "rule"),
+    [
+        ("x: clients.count, panels: [{metric: speed}]", "must be a measure of these runs"),
+        ("x: second, panels: [{metric: latency_s.p50}]", "must be of failed_ratio, latency_mean_s"),
+        (
+            "x: clients.count, panels: [{metric: latency_s.p50, minus: {proxy.mode: ipvs}}]",
+            "must be of attempts_per_request",
+        ),
+    ],
+)
+def test_a_figure_of_what_no_run_has_is_refused_after_the_first_cell(
+    folder: Path, figure: str, rule: str
+) -> None:
+    told: list[int] = []
+    plan = experiment(f"figures: [{{name: hottest_pod, xColumn: connections, {figure}}}]\n")
+    with pytest.raises(InputError, match=rule):
+        run_experiment(plan, folder, progress=lambda done, _: told.append(done))
+    assert told == []
 
 
 def test_measures_are_the_numbers_of_a_summary() -> None:

@@ -163,7 +163,6 @@ def test_a_pilot_that_finds_no_warm_up_is_the_first_replication(monkeypatch: pyt
         ({"clients": (Clients(rate_rps=1e8),)}, r"offers some 1.2e\+11 requests: 43 hours of one core"),
         ({"run": Run(duration_s=1e9, replications=1), "clients": (Clients(rate_rps=1.0),)}, "89 GiB"),
         ({"run": Run(replications=100_000), "clients": (Clients(rate_rps=1.0),)}, "98 GiB of memory"),
-        ({"service": Service(session_affinity="ClientIP"), "cluster": Cluster(nodes=5000)}, "fits"),
         (
             {
                 "service": Service(session_affinity="ClientIP"),
@@ -181,20 +180,22 @@ def test_a_pilot_that_finds_no_warm_up_is_the_first_replication(monkeypatch: pyt
         ),
     ],
 )
-def test_what_takes_a_day_or_all_memory_is_refused_before_the_work(
+def test_what_takes_a_day_or_all_memory_is_refused_with_the_estimate(
     change: dict[str, Any], words: str
 ) -> None:
-    scenario = Scenario(**change)
-    if words == "fits":
-        assert_bounded(scenario, "compiled")
-        return
     with pytest.raises(InputError, match=words):
-        run(scenario)
+        assert_bounded(Scenario(**change), "compiled")
+
+
+def test_what_is_too_large_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "simulate", None)
+    with pytest.raises(InputError, match="43 hours of one core"):
+        run(Scenario(clients=(Clients(rate_rps=1e8),)))
 
 
 def test_a_cluster_as_large_as_kubernetes_allows_is_taken_on() -> None:
-    largest = Scenario(service=Service(replicas=150_000), cluster=Cluster(nodes=5000))
-    assert_bounded(largest, "compiled")
+    service = Service(replicas=150_000, session_affinity="ClientIP")
+    assert_bounded(Scenario(service=service, cluster=Cluster(nodes=5000)), "compiled")
 
 
 def test_an_event_after_the_end_is_an_assumption_not_a_silence() -> None:

@@ -75,7 +75,7 @@ def _create(file: str, registry: Registry) -> None:
     source = open_source(file)
     found = list(_services(documents(source)))
     if not found:
-        hint = "Give manifests, or what kubectl get services -A -o json prints."
+        hint = "Give manifests, or what kubectl get services -A -o json prints; a scenario names no ports."
         raise InputError("holds no Service", field=file, hint=hint)
     for number, path, manifest in found:
         try:

@@ -30,6 +30,8 @@ class Commands(click.RichGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn what it raises into a message and an exit code."""
         try:
+            if sys.stdout is None:  # The shell's >&-: the answer would be lost after the work.
+                raise InputError("is closed", field="standard output")  # noqa: TRY301  (the same ending)
             answer = super().invoke(ctx)
             sys.stdout.flush()
         except (click.ClickException, Exit):
@@ -48,7 +50,7 @@ def exit_code(error: BaseException) -> int:
         case KeyboardInterrupt() | click.Abort():
             click.echo("interrupted; nothing was written", err=True)
             return INTERRUPTED
-        case BrokenPipeError():
+        case BrokenPipeError() | SystemExit():  # Rich makes a SystemExit of a broken pipe.
             _drop_stdout()
             return BROKEN_PIPE
         case NodePortSimError():
@@ -57,7 +59,7 @@ def exit_code(error: BaseException) -> int:
             return error.exit_code
         case OSError():
             _drop_stdout()
-            click.echo(f"error: the system refuses: {error}", err=True)
+            click.echo(f"error: the system refuses: {error.strerror or error}", err=True)
             return InputError.exit_code
         case MemoryError():
             click.echo("error: the system has no memory left for this", err=True)
@@ -155,11 +157,16 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    console, table = Console(highlight=False), Table()
     for column in rows[0] if rows else ():
         numbers = all(isinstance(row[column], int | float | None) for row in rows)
         table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
         # Text, not str: names from a user's file are no markup.
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
-    Console().print(table)
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    console.print(Text(title, style="italic"))
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -137,6 +137,19 @@ def balance(summary: Summary) -> Grid:
     return Grid("Balance of connections", ["", *kinds], rows)
 
 
+def saturation(summary: Summary) -> Grid:
+    """What ran out: work over what pods and nodes' CPUs can do, dropped packets."""
+    found = summary["saturation"]
+    rows = [
+        [name, share(found[kind]["mean"]), share(found[kind]["hottest"])]
+        for kind, name in (("pods", "pods: work / capacity"), ("nodes", "nodes: CPU time of packets"))
+    ]
+    drops = {"conntrack_drops": "SYNs dropped, conntrack full", "backlog_drops": "SYNs dropped, backlog full"}
+    drops["retransmissions"] = "packets sent again"
+    rows += [[name, count(found[key]), ""] for key, name in drops.items() if found[key]]
+    return Grid("Saturation", ["", "mean or total", "hottest"], rows)
+
+
 def members(summary: Summary, kind: str) -> Grid:
     """Shares of nodes or pods by rank, the hottest first."""
     ranked = summary[kind]
@@ -172,6 +185,7 @@ def everything(summary: Summary) -> list[Grid]:
         balance(summary),
         first_packet(summary),
         stages(summary),
+        saturation(summary),
         members(summary, "nodes"),
         members(summary, "pods"),
     ]

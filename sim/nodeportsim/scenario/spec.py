@@ -374,8 +374,8 @@ class Scenario(Spec):
             rule = f"must place each of the {self.service.replicas} replicas, or none"
             raise FieldError(rule, "pods", "placement", got=given)
         happening = tuple(enumerate(self.events))
-        nodes = {("pods", "placement", p, "node"): pod.node for p, pod in enumerate(self.pods.placement)}
-        nodes |= {("events", e, "node"): event.node for e, event in happening}
+        nodes: dict[Any, str | None] = {("events", e, "node"): event.node for e, event in happening}
+        nodes |= {("pods", "placement", p, "node"): pod.node for p, pod in enumerate(self.pods.placement)}
         check_known("node", self.cluster.names, nodes)
         zones = {("clients", g, "zone"): group.zone for g, group in enumerate(self.clients)}
         check_known("zone", self.cluster.zone_names, zones)

@@ -155,7 +155,11 @@ def failing_after(scenario: Scenario) -> Share | None:
 
 
 def _new(scenario: Scenario, dead_pods: float) -> Share:
-    """Every attempt draws anew; the dead endpoints matter if the last attempt comes before they are out."""
+    """Every attempt draws anew; the dead endpoints matter if the last attempt comes before they are out.
+
+    A few seconds early for retries at the next node: where the last attempt goes to the dead node itself, it
+    is enough that the ones before it met a dead endpoint.
+    """
     group, nodes = scenario.clients[0], scenario.cluster.nodes
     retry = group.retry
 

@@ -87,7 +87,7 @@ class Curve(Spec):
     name: str
     x: str
     x_column: str
-    panels: Many[Panel]
+    panels: Many[Panel] = Field(min_length=1)
     variants: Many[str] = ()
 
 
@@ -132,6 +132,9 @@ class Experiment(Spec):
                 raise ValueError("x of a figure must be a path of vary, or second")
             if not set(curve.variants) <= self.variants.keys():
                 raise ValueError(f"variants of a figure must be of {', '.join(self.variants)}")
+            points = [(path, value) for p in curve.panels for path, value in (p.where | p.minus).items()]
+            if not all(value in self.vary.get(path, ()) for path, value in points):
+                raise ValueError("where and minus of a panel must be paths of vary with one of their values")
         return self
 
 

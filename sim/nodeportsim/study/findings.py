@@ -95,11 +95,10 @@ def digest(experiment: Experiment, cell: Cell, outcome: Outcome) -> Digest:
     """Take from a cell what the table and the figures need."""
     replications, scenario = outcome.replications, outcome.scenario
     values = {name: [measure(r, scenario) for r in replications] for name, measure in PER_RUN.items()}
-    drawn = {panel.metric for curve in experiment.figures if curve.x == SECOND for panel in curve.panels}
-    if not drawn <= BY_SECOND.keys():
-        raise InputError(f"must be of {', '.join(BY_SECOND)}", field="figures.metric", got=sorted(drawn))
     known = closed_forms(scenario)
     rows = [*flattened(outcome.summary), *per_run(values)]
+    drawn = {panel.metric for curve in experiment.figures if curve.x == SECOND for panel in curve.panels}
+    _assert_drawable(experiment, {row["metric"] for row in rows})
     return Digest(
         cell=cell,
         scenario=scenario,
@@ -108,6 +107,18 @@ def digest(experiment: Experiment, cell: Cell, outcome: Outcome) -> Digest:
         seconds={name: BY_SECOND[name](replications) for name in sorted(drawn)},
         outcome=None if experiment.paired is None else outcome,
     )
+
+
+def _assert_drawable(experiment: Experiment, metrics: set[str]) -> None:
+    """Refuse figures of metrics that are not there, after the first cell and not after the last."""
+    for curve in experiment.figures:
+        for panel in curve.panels:
+            given = metrics if not panel.minus else set(PER_RUN)
+            given = given if curve.x != SECOND else set(BY_SECOND)
+            if panel.metric not in given:
+                among = "a measure of these runs" if given is metrics else f"of {', '.join(sorted(given))}"
+                rule = f"must be {among}"
+                raise InputError(rule, field="figures.metric", got=panel.metric)
 
 
 def findings(experiment: Experiment, digests: Sequence[Digest]) -> Findings:
@@ -242,8 +253,6 @@ def _points(curve: Curve, panel: Panel, drawn: Sequence[Digest]) -> Iterator[Poi
     for d in drawn:
         if not d.cell.stands_at(panel.where):
             continue
-        if panel.metric not in (d.runs if panel.minus else d.rows):
-            raise InputError("must be a measure of these runs", field="figures.metric", got=panel.metric)
         row = d.rows[panel.metric]
         value, closed = Estimate(**{name: row[name] for name in NUMBERS}), row["closed_form"]
         if panel.minus:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+from nodeportsim.errors import InputError
 from nodeportsim.report import canvas
 from nodeportsim.report.words import Text, count, significant, times
 
@@ -91,7 +92,16 @@ class Curve:
         return {"table": table.astype({"estimate": float, "low": float, "high": float})}
 
     def seen(self, table: DataFrame) -> DataFrame:
-        """Take the part of the table that is drawn."""
+        """Take the part of the table that is drawn.
+
+        Raises
+        ------
+        InputError
+            The table is about another parameter.
+        """
+        if self.x not in table or (self.x_log and not (table[self.x] > 0).all()):
+            rule = f"needs the column {self.x}{', above zero' if self.x_log else ''}"
+            raise InputError(rule, field=self.name, hint="xColumn of the figure names it")
         return table[table[self.x].between(*self.window)]
 
     def text(self, table: DataFrame) -> Text:
@@ -217,7 +227,7 @@ def _series(axes: Axes, curve: Curve, rows: DataFrame, colour: str) -> None:
             axes.plot(
                 part[curve.x],
                 part["estimate"],
-                **{"color": ink.get(kind, colour)},
+                color=ink.get(kind, colour),
                 **(look | {"marker": ""} if crowded else look),
             )
 

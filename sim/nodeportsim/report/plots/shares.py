@@ -2,7 +2,7 @@
 
 Names are not pooled over replications: the hottest pod is another one each time, and an average by name
 would show perfect balance. So shares are ranked inside a replication and then averaged. The band is where
-the share of that rank falls in 95 % of runs if every connection chose uniformly at random.
+the average share of that rank falls in 95 % of cases if every connection chose uniformly at random.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KINDS = ("node", "pod")
 _COLUMNS = ["kind", "rank", "share_ratio", "low_ratio", "high_ratio", "chance_low_ratio", "chance_high_ratio"]
 _MARKERS_MAX = 60
+_AVERAGED_MAX = 100  # Replications; the band of more would be narrower still.
 _CHANCE_MAX = 2000  # Members; the band is drawn at random, in memory of a few thousand times that.
 
 
@@ -35,7 +36,8 @@ def frames(summary: Mapping[str, Any], _tables: Mapping[str, DataFrame]) -> dict
         if len(members) == 1:
             continue  # A single one has everything, always.
         made = sum(member["connections"] for member in members)
-        band = _chance(len(members), round(made / max(1, summary["requests"]["replications"])))
+        runs = max(1, summary["requests"]["replications"])
+        band = _chance(len(members), round(made / runs), runs)
         for member, (low, high) in zip(members, band, strict=True):
             share = member["share"]
             if share["estimate"] is not None:
@@ -45,15 +47,17 @@ def frames(summary: Mapping[str, Any], _tables: Mapping[str, DataFrame]) -> dict
     return {"shares": table.astype(dict.fromkeys(ratios, float))} if rows else {}
 
 
-def _chance(members: int, connections: int) -> list[tuple[float, float]]:
-    """Shares by rank, hottest first, between which 95 % of runs lie if chance alone decides."""
+def _chance(members: int, connections: int, runs: int) -> list[tuple[float, float]]:
+    """Shares by rank, hottest first, between which 95 % of averages over so many runs lie by chance alone."""
     import numpy as np
 
     from nodeportsim.metrics.balance import chance_band
 
     if not 0 < members <= _CHANCE_MAX or not connections:
         return [(float("nan"), float("nan"))] * members
-    low, high = chance_band(members, connections, quantiles=(0.025, 0.975))
+    low, high = chance_band(
+        members, connections, replications=min(runs, _AVERAGED_MAX), quantiles=(0.025, 0.975)
+    )
     return list(zip(np.asarray(low).tolist(), np.asarray(high).tolist(), strict=True))
 
 
@@ -68,8 +72,8 @@ def text(shares: DataFrame) -> Text:
     )
     caption = (
         "Share of connections by rank, ranked within each replication and then averaged, with 95 % "
-        "intervals. Shaded: 95 % of runs if every connection chose uniformly at random. Dashed: equal "
-        f"shares. {verdicts}."
+        "intervals. Shaded: 95 % of such averages if every connection chose uniformly at random. Dashed: "
+        f"equal shares. {verdicts}."
     )
     return Text(title, caption, f"Share of connections per node and per pod. {verdicts}.")
 
