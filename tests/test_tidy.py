@@ -59,7 +59,7 @@ FILE_TOUCHERS = (
     "calibrate",
     "report",
     "cli",
-    "engine.compiled",
+    "engine.cache",
 )
 FILE_CALLS = {
     "open",

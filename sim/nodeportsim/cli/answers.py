@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from nodeportsim.cli.plumbing import debug, folder, output, progress_bar, question, read_scenario, work
+from nodeportsim.cli.plumbing import (
+    announce_compilation,
+    debug,
+    folder,
+    output,
+    progress_bar,
+    question,
+    read_scenario,
+    work,
+)
 from nodeportsim.errors import ThresholdError
 
 if TYPE_CHECKING:
@@ -41,6 +50,7 @@ def run(
 ) -> None:
     """Simulate a scenario: a YAML file, a dump of kubectl, or an example."""
     from nodeportsim.result import run_folder, simulate
+    from nodeportsim.study.run import choose_engine
     from nodeportsim.study.store import staged
 
     given = {"run.seed": seed, "run.replications": replications}
@@ -48,6 +58,7 @@ def run(
     scenario = read_scenario(file, example, sets, service)
     if kind == "table" and out is None:
         out = run_folder(scenario)
+    announce_compilation(choose_engine(scenario, engine), quiet)
     # The folder is tried before the work, not after it.
     with staged(out) if out else nullcontext() as staging, progress_bar("replications", quiet) as progress:
         result = simulate(scenario, engine=engine, jobs=jobs, progress=progress)

@@ -132,6 +132,14 @@ def read_scenario(
     return read(str(file), sets=sets, service=service)
 
 
+def announce_compilation(engine: str, quiet: bool) -> None:
+    """Say why the first large run takes a minute before anything moves."""
+    from nodeportsim.engine.cache import is_warm
+
+    if engine == "compiled" and not quiet and sys.stderr.isatty() and not is_warm():
+        click.echo("compiling the simulation, once for this version: up to a minute", err=True)
+
+
 @contextmanager
 def progress_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """Give a function (done, total) that draws a bar on stderr, or None where nobody looks at it."""

@@ -31,10 +31,10 @@ def start(control: Control) -> None:
     """Start the checks of every node, or the watch over the virtual IP."""
     policies = {group.entry.policy for group in control.scenario.clients}
     balancer = control.scenario.balancer
-    if balancer is not None and "balancer" in policies:
+    if "balancer" in policies:
         for n in range(len(control.names)):
             control.env.process(_check(control, balancer.check, n))
-    if balancer is not None and "virtual-ip" in policies:
+    if "virtual-ip" in policies:
         control.env.process(_leadership(control, balancer.failover_s))
 
 

@@ -165,8 +165,8 @@ def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float
     c.duration_s, c.warmup_s = scenario.run.duration_s, warmup_s
     c.wake_up_s, c.jitter_s, c.loss_ratio = network.wake_up_s, network.jitter_s, network.loss_ratio
     c.noisy = int(network.jitter_s > 0 or network.loss_ratio > 0)
-    c.balancer_s = balancer.latency_s if balancer else 0.0
-    c.balancer_least = int(balancer is not None and balancer.policy == "least-connections")
+    c.balancer_s = balancer.latency_s
+    c.balancer_least = int(balancer.policy == "least-connections")
     law = scenario.pods.service_time
     c.service_law, c.service_mean_s, c.service_sigma = LAWS[law.dist], law.mean_s, sigma_of(law)
     c.no_route_s, c.rto_s, c.data_retries = NO_ROUTE_S, RTO_S, DATA_RETRIES

@@ -2,28 +2,22 @@
 
 Nothing is allocated in the kernel, so reference counts are switched off by the target option `_nrt`
 (undocumented; without it the same code runs four to five times slower). It stands here only.
-The compile cache is named after the sources: an edited helper never leaves a stale caller behind
-(Numba's own check looks at a function's own file alone).
+The compiled code is kept by `nodeportsim.engine.cache`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import pathlib
 from typing import Any
 
 import numba
 import numpy as np
 
+from nodeportsim.engine.cache import folder, forget_old, is_warm
 from nodeportsim.engine.records import TIMER
 
-SOURCES = sorted(pathlib.Path(__file__).parents[1].rglob("*.py"))
-STAMP = hashlib.sha256(b"".join(f.read_bytes() for f in SOURCES)).hexdigest()[:16]
-CACHE = (
-    pathlib.Path(os.environ.get("NODEPORTSIM_CACHE") or pathlib.Path.home() / ".cache" / "nodeportsim")
-    / STAMP
-)
+if not is_warm():
+    forget_old()  # About to compile: the one moment when other versions' leavings matter.
+
 OPTIONS: Any = {"nogil": True, "error_model": "numpy", "_nrt": False, "boundscheck": False}
 
 EVENT = np.dtype([("t", "f8"), ("number", "i8"), ("kind", "i4"), ("i", "i4")], align=True)
@@ -34,7 +28,7 @@ def jit(**options: Any) -> Any:
     """Compile with the house's options, and the cache in a folder named after the sources."""
 
     def wrap(f: Any) -> Any:
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE)
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder())
         try:
             return numba.njit(**OPTIONS, **options)(f)
         finally:
