@@ -117,11 +117,14 @@ def experiment(
     *, name: str, replications: int | None, engine: Engine | None, jobs: int, quiet: bool, out: Path
 ) -> None:
     """Run an experiment, one of ours by NAME or your own FILE: a table, figures, conclusions."""
+    from nodeportsim.report.figures import plot
     from nodeportsim.result import write_findings
     from nodeportsim.study.experiment import find, run_experiment
     from nodeportsim.study.store import staged
 
     plan, home = find(name)
+    for curve in plan.figures:
+        plot(curve.name)  # A misspelt one is worth knowing before the work.
     with staged(out) as staging, progress_bar("cells", quiet) as progress:
         findings = run_experiment(
             plan, home, replications=replications, engine=engine, jobs=jobs, progress=progress

@@ -40,6 +40,15 @@ STAGES = {
     "failed_attempts": "failed attempts",
     "backoff": "retry back-off",
 }
+METRICS = {
+    "failed_ratio": "share of failed requests",
+    "failed_requests": "failed requests",
+    "latency_s.p50": "median latency",
+    "latency_s.p99": "p99 latency",
+    "latency_s.mean": "mean latency",
+    "balance.pods.max_over_mean": "hottest pod over the mean",
+    "balance.nodes.max_over_mean": "hottest node over the mean",
+}
 QUANTILES = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "mean": "mean"}
 
 
@@ -49,6 +58,11 @@ class Text(NamedTuple):
     title: str
     caption: str
     alt: str
+
+
+def metric_name(path: str) -> str:
+    """Name a metric of a summary in words, where there are some."""
+    return METRICS.get(path, path)
 
 
 def fitted(text: str, limit: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.report import canvas
-from nodeportsim.report.words import Text, fitted, signed
+from nodeportsim.report.words import Text, fitted, metric_name, signed
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -37,9 +37,10 @@ def text(table: DataFrame) -> Text:
     real = [row for row in rows if row["low_ratio"] > 0 or row["high_ratio"] < 0]
     if real:
         most = max(real, key=lambda row: abs(row["difference_ratio"]))
-        title = f"{most['variant']}: {most['metric']} {signed(most['difference_ratio'])} against {baseline}"
+        metric = metric_name(most["metric"])
+        title = f"{most['variant']}: {metric} {signed(most['difference_ratio'])} against {baseline}"
     listing = "; ".join(
-        f"{row['variant']}, {row['metric']}: {signed(row['difference_ratio'])} "
+        f"{row['variant']}, {metric_name(row['metric'])}: {signed(row['difference_ratio'])} "
         f"[{signed(row['low_ratio'])}, {signed(row['high_ratio'])}]"
         for row in rows
     )
@@ -53,8 +54,10 @@ def text(table: DataFrame) -> Text:
 @canvas.drawing
 def draw(table: DataFrame) -> Figure:
     """Draw a row a metric and variant, with its interval."""
-    title, subtitle = text(table).title, "Paired difference to the baseline, % of the baseline's value"
     rows = table.to_dict("records")
+    metrics = " and ".join(dict.fromkeys(metric_name(row["metric"]) for row in rows))
+    title = text(table).title
+    subtitle = f"Paired difference to the baseline in {metrics or 'nothing'}, % of the baseline's value"
     if not rows:
         return canvas.nothing(title, subtitle)
     figure, panels = canvas.sheet(title, subtitle)
@@ -65,15 +68,20 @@ def draw(table: DataFrame) -> Figure:
     for place, row in enumerate(rows):
         _row(axes, place, row, palette[variants.index(row["variant"]) % len(palette)])
     canvas.ticks(axes.xaxis, lambda value: signed(value / 100).removesuffix(" %"))
-    axes.set_yticks(
-        range(len(rows)), [fitted(f"{row['metric']}, {row['variant']}", _NAME_MAX) for row in rows]
-    )
+    axes.set_yticks(range(len(rows)), [fitted(name, _NAME_MAX) for name in _names(rows)])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(f"difference to {rows[0]['baseline']} (%)")
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     return figure
+
+
+def _names(rows: list[dict[Hashable, Any]]) -> list[str]:
+    """Name each row: by its variant alone, where all compare the same metric."""
+    if len({row["metric"] for row in rows}) == 1:
+        return [row["variant"] for row in rows]
+    return [f"{metric_name(row['metric'])}, {row['variant']}" for row in rows]
 
 
 def _row(axes: Axes, place: int, row: dict[Hashable, Any], colour: str) -> None:
