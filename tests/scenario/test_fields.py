@@ -59,6 +59,7 @@ def test_values_are_yaml_but_a_text_field_takes_the_text_itself() -> None:
     assert after("kubernetesVersion=1.30")["cluster"]["kubernetesVersion"] == "1.30"
     assert after("name=no")["name"] == "no"
     assert after("thresholds.latency.p99=>5ms")["thresholds"] == {"latency.p99": ">5ms"}
+    assert after('thresholds={errors: "<1%"}')["thresholds"] == {"errors": "<1%"}
 
 
 @pytest.mark.parametrize(

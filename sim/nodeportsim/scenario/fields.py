@@ -50,6 +50,7 @@ def _fields(model: type[Spec], prefix: tuple[str, ...]) -> Iterator[Field]:
         path = (*prefix, str(info.alias))
         inner, many = _inner(info.annotation)
         if get_origin(info.annotation) is dict:
+            yield Field(pattern=path, is_text=False)
             yield Field(pattern=(*path, KEY), is_text=True)
             continue
         yield Field(pattern=path, is_text=inner is str and not many)
