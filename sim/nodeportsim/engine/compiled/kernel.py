@@ -1,4 +1,4 @@
-"""The compiled data plane: a heap loop between two control instants, and its plain driver."""
+"""The compiled data plane: a loop over heap and timer rings between two control instants, and its driver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nodeportsim.engine.records import TIMER, Connection, Flight, Request, World
 from . import client as client_steps
 from . import pod as pod_steps
 from .dispatch import dispatch
-from .machine import EVENT, STATE, jit, step
+from .machine import EVENT, LANE, STATE, jit, step
 from .world import Handle
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REACHED, NEED_SPACE = range(2)
 MARGIN = 8  # A step schedules at most this many events.
+LANES = 8  # Further delays go to the heap.
+RING = 1 << 10  # Events of a lane to begin with, a power of two; rings double when they run out.
 FREE = {"requests": "request_free", "connections": "connection_free", "flights": "flight_free"}
 
 
@@ -55,7 +57,10 @@ def drop_top(w):
 
 @step
 def roomy(w):
-    """Tell whether any step can run: two free slots in each pool, room in the heap."""
+    """Tell whether any step can run: two free slots in each pool, room in the heap and in the rings."""
+    for k in range(len(w.lanes)):
+        if w.lanes[k].tail - w.lanes[k].head + MARGIN > w.ring.shape[1]:
+            return False
     c = w.counts
     return (
         c.request_free >= 0
@@ -66,6 +71,21 @@ def roomy(w):
         and w.flights[c.flight_free].next >= 0
         and w.state.pending + MARGIN <= len(w.heap)
     )
+
+
+@step
+def earliest(w):
+    """Find the next event: in which lane (-1: the heap), and when; infinite where there is none."""
+    best, t, number = -1, np.inf, 0
+    if w.state.pending > 0:
+        t, number = w.heap[0].t, w.heap[0].number
+    for k in range(len(w.lanes)):
+        lane = w.lanes[k]
+        if lane.head < lane.tail:
+            event = w.ring[k, lane.head & (w.ring.shape[1] - 1)]
+            if event.t < t or (event.t == t and event.number < number):
+                best, t, number = k, event.t, event.number
+    return best, t
 
 
 @jit(cache=True)
@@ -84,16 +104,35 @@ def reset_clients(w, t, p):
 def advance(w, until):
     """Run every data-plane event earlier than `until`."""
     while True:
-        if w.state.pending == 0 or w.heap[0].t >= until:
+        lane, t = earliest(w)
+        if t >= until or t == np.inf:
             return REACHED
         if not roomy(w):
             return NEED_SPACE
-        top = w.heap[0]
-        t, kind, i, number = top.t, top.kind, top.i, top.number
-        drop_top(w)
         w.state.events += 1
+        if lane < 0:
+            kind, i, number = w.heap[0].kind, w.heap[0].i, w.heap[0].number
+            drop_top(w)
+        else:
+            event = w.ring[lane, w.lanes[lane].head & (w.ring.shape[1] - 1)]
+            kind, i, number = event.kind, event.i, event.number
+            w.lanes[lane].head += 1
         if kind != TIMER or w.requests[i].timer == number:
             dispatch(w, t, kind, i)
+
+
+def _lanes(world: World) -> Any:
+    """Make a lane for every limit that is the same for all requests of a group."""
+    delays = {
+        float(limit_s)
+        for group in world.groups
+        if group.total_s == 0.0
+        for limit_s in (group.connect_s, group.request_s, group.pool_s)
+        if limit_s > 0.0
+    }
+    lanes = np.zeros(max(1, min(LANES, len(delays))), LANE).view(np.recarray)
+    lanes["delay_s"] = (sorted(delays) or [-1.0])[: len(lanes)]
+    return lanes
 
 
 class Kernel:
@@ -105,7 +144,9 @@ class Kernel:
         # The first arrivals are set without a check for room: one event a client.
         heap = np.zeros(2 * len(world.clients) + 1024, EVENT).view(np.recarray)
         self.state = np.zeros(1, STATE).view(np.recarray)[0]
-        self.handle = Handle(world, heap=heap, state=self.state)
+        lanes = _lanes(world)
+        ring = np.zeros((len(lanes), RING), EVENT).view(np.recarray)
+        self.handle = Handle(world, heap=heap, state=self.state, lanes=lanes, ring=ring)
 
     @property
     def events(self) -> int:
@@ -149,6 +190,9 @@ class Kernel:
         """Double what has run out."""
         if self.state.pending + MARGIN > len(self.handle.arrays["heap"]):
             self._double_heap()
+        lanes, ring = self.handle.arrays["lanes"], self.handle.arrays["ring"]
+        if any(lanes["tail"] - lanes["head"] + MARGIN > ring.shape[1]):
+            self._double_ring()
         for name, record in (("requests", Request), ("connections", Connection), ("flights", Flight)):
             pool, head = getattr(self.world, name), int(getattr(self.world.counts, FREE[name]))
             if head < 0 or pool[head].next < 0:
@@ -157,6 +201,16 @@ class Kernel:
     def _double_heap(self) -> None:
         heap = self.handle.arrays["heap"]
         self.handle.place("heap", np.concatenate([heap, np.zeros(len(heap), EVENT)]).view(np.recarray))
+
+    def _double_ring(self) -> None:
+        """Give every lane twice the room, each event at its place by its running number."""
+        ring = self.handle.arrays["ring"]
+        size = ring.shape[1]
+        larger = np.zeros((len(ring), 2 * size), EVENT)
+        for k, lane in enumerate(self.handle.arrays["lanes"]):
+            places = np.arange(lane.head, lane.tail)
+            larger[k, places & (2 * size - 1)] = ring[k, places & (size - 1)]
+        self.handle.place("ring", larger.view(np.recarray))
 
     def _double(self, name: str, record: type) -> None:
         """Append as many slots as there are, in front of the free list."""
