@@ -75,27 +75,26 @@ def count_success(w: World, t: float, r: int, f: int) -> None:
     series = w.series[second_of(w, request.born_s)]
     series[1] += 1
     series[len(series) - 1] += total
-    stages = w.stage_ns[b]
-    stages[0] += nanoseconds(request.pool_wait_s)
-    stages[1] += nanoseconds(request.syn_backoff_s)
-    stages[3] += nanoseconds(request.rules_s)
-    stages[4] += nanoseconds(request.node_queue_s + flight.node_queue_s)
-    stages[5] += nanoseconds(flight.pod_queue_s)
-    stages[6] += nanoseconds(flight.demand_s)
-    stages[7] += nanoseconds(request.failed_s)
-    stages[8] += nanoseconds(request.backoff_s)
+    pool_wait = nanoseconds(request.pool_wait_s)
+    syn_backoff = nanoseconds(request.syn_backoff_s)
+    rules = nanoseconds(request.rules_s)
+    node_queue = nanoseconds(request.node_queue_s + flight.node_queue_s)
+    pod_queue = nanoseconds(flight.pod_queue_s)
+    service = nanoseconds(flight.demand_s)
+    failed = nanoseconds(request.failed_s)
+    backoff = nanoseconds(request.backoff_s)
     # The wire is what remains: propagation, wake-ups and the CPU of established packets.
-    stages[2] += (
-        total
-        - nanoseconds(request.pool_wait_s)
-        - nanoseconds(request.syn_backoff_s)
-        - nanoseconds(request.rules_s)
-        - nanoseconds(request.node_queue_s + flight.node_queue_s)
-        - nanoseconds(flight.pod_queue_s)
-        - nanoseconds(flight.demand_s)
-        - nanoseconds(request.failed_s)
-        - nanoseconds(request.backoff_s)
-    )
+    wire = total - pool_wait - syn_backoff - rules - node_queue - pod_queue - service - failed - backoff
+    stages = w.stage_ns[b]
+    stages[0] += pool_wait
+    stages[1] += syn_backoff
+    stages[2] += wire
+    stages[3] += rules
+    stages[4] += node_queue
+    stages[5] += pod_queue
+    stages[6] += service
+    stages[7] += failed
+    stages[8] += backoff
 
 
 @rare
