@@ -129,9 +129,9 @@ def test_deep_nesting_ends_in_an_input_error(text: str) -> None:
 
 def test_yaml_beyond_the_limit_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "a: 1\n" * (50 * 2**20 // 5)
-    start = time.perf_counter()
+    start = time.process_time()
     assert message(text).startswith("f.yaml:1:1: is too large to read as YAML: 50 MiB, at most 16")
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
     monkeypatch.setattr(module, "MOST_VALUES", 10)
     # The list is the first value, so its tenth item is one too many.
     assert message("[a, 2, 3, 4, 5, 6, 7, 8, 9, 10]").startswith("f.yaml:1:29: holds more than 10 values")
@@ -139,9 +139,9 @@ def test_yaml_beyond_the_limit_is_refused_before_it_is_parsed(monkeypatch: pytes
 
 @pytest.mark.parametrize("piece", ["5", "1_", ":1", "a", "-", "5.", "e5", "x"])
 def test_a_long_scalar_is_read_in_linear_time(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert read(f"a: 7{piece * 1_000_000}/s") == [{"a": f"7{piece * 1_000_000}/s"}]
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_a_place_is_found_by_path() -> None:

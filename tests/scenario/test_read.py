@@ -207,9 +207,9 @@ def test_a_byte_order_mark_is_left_out(web: Path) -> None:
 
 def test_a_huge_file_is_refused_quickly(web: Path) -> None:
     web.write_bytes(b"a: [1, 2, 3]\n" * (50 * 2**20 // 13))
-    start = time.perf_counter()
+    start = time.process_time()
     assert "is too large to read as YAML" in refusal(web)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize("name", examples())
