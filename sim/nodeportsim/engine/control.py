@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nodeportsim.kubeproxy.sync import Runner
+
 from . import draws
 from .records import DROP, PHASES, REFUSE
 from .rules import Rules
@@ -61,11 +63,11 @@ class Plane(Protocol):
 class Proxy:
     """One node's kube-proxy: what it has seen and what it has written."""
 
+    runner: Runner
     wanted: int = 0  # version of the slices it writes
     syncs: int = 0
     running: bool = True
     sync: SyncKind = "partial"  # the next one
-    last_end_s: float = -1e300
     listing: Listing | None = None  # what its rules say
     wake: Any = None
 
@@ -99,7 +101,8 @@ class Control:
             self._policy(),
             self.plane.add_endpoints,
         )
-        self.proxies = [Proxy(wake=self.env.event()) for _ in self.names]
+        idle = Runner(min_sync_period_s=self.scenario.cluster.proxy.min_sync_period_s)
+        self.proxies = [Proxy(idle, wake=self.env.event()) for _ in self.names]
         self.renewed_s = [0.0] * len(self.names)  # last lease renewal of each node
         self.dirty = self.env.event()
         for n, node in enumerate(self.world.nodes):
@@ -269,14 +272,13 @@ class Control:
                 continue
             spread = 2.0 * self.uniform(draws.WATCH, n, proxy.syncs)
             yield self.env.timeout(spread * self.clocks.watch_latency_s)
-            due_s = proxy.last_end_s + self.scenario.cluster.proxy.min_sync_period_s
-            if due_s > self.env.now:
-                yield self.env.timeout(due_s - self.env.now)
+            yield self.env.timeout(proxy.runner.start_s(self.env.now) - self.env.now)
             wanted, boot = self.slices.latest, self.world.nodes[n].epoch
             yield self.env.timeout(self.rules.sync_s(len(self.slices.pods), proxy.sync))
             if not self._proxying(n) or self.world.nodes[n].epoch != boot:
                 continue
-            proxy.wanted, proxy.sync, proxy.last_end_s = wanted, "partial", self.env.now
+            proxy.wanted, proxy.sync = wanted, "partial"
+            proxy.runner = proxy.runner.after(self.env.now)
             self._program(n)
             self.note("rules updated", self.names[n])
             self._judge(n)
