@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .connections import abandon, acquire, release, send_request, send_syn
 from .draws import ARRIVAL, ATTEMPT, BACKOFF, THINK, draw_law, log, uniform2, uniform4
-from .machine import after, at, rare, step
+from .machine import after, arrival, at, disarm, rare, step
 from .pools import free_flight, free_request, new_request, remove_waiting
 from .records import (
     ARRIVE,
@@ -100,9 +100,16 @@ def think_s(w: World, c: int, k: int) -> float:
 def start(w: World) -> None:
     """Set every client's first arrival."""
     for c in range(len(w.clients)):
-        t = first_s(w, c)
-        if t < w.config.duration_s:
-            at(w, t, ARRIVE, c)
+        want(w, first_s(w, c), c)
+
+
+@step
+def want(w: World, t: float, c: int) -> None:
+    """Let client `c` want a request at `t`, unless arrivals are over by then."""
+    if w.groups[w.clients[c].group].closed == 0:
+        arrival(w, t, c)
+    elif t < w.config.duration_s:
+        at(w, t, ARRIVE, c)
 
 
 @step
@@ -114,9 +121,7 @@ def arrive(w: World, t: float, c: int) -> None:
     client.number = k + 1
     u_gap, u_demand = uniform2(w.config.key0, w.config.key1, ARRIVAL, c, k, 0)
     if group.closed == 0:
-        next_s = trace_at(w, c, k + 1) if group.arrivals == TRACE else t + gap_s(w, c, k, u_gap)
-        if next_s < w.config.duration_s:
-            at(w, next_s, ARRIVE, c)
+        arrival(w, trace_at(w, c, k + 1) if group.arrivals == TRACE else t + gap_s(w, c, k, u_gap), c)
     r = new_request(w)
     request = w.requests[r]
     request.born_s = t
@@ -280,7 +285,7 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
     k = request.connection
     request.connection = -1
     request.life += 1
-    request.timer = -1
+    disarm(w, r)
     count_attempt_error(w, r, cause)
     request.failed_s += t - request.attempt_s
     if k >= 0:
@@ -322,6 +327,4 @@ def finish(w: World, t: float, r: int, pod: int, cause: int) -> None:
     note_end(w, t, r, pod, cause)
     free_request(w, r)
     if w.groups[w.clients[c].group].closed:
-        next_s = t + think_s(w, c, w.clients[c].number)
-        if next_s < w.config.duration_s:
-            at(w, next_s, ARRIVE, c)
+        want(w, t + think_s(w, c, w.clients[c].number), c)

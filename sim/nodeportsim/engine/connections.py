@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .draws import POOL, uniform2
-from .machine import after, arm, step
+from .machine import after, arm, disarm, step
 from .node import untrack
 from .pools import (
     free_connection,
@@ -275,7 +275,7 @@ def send_request(w: World, t: float, r: int, f: int) -> None:
 def limit(w: World, t: float, r: int, limit_s: float) -> None:
     """Wait at most `limit_s` (0: no limit), and never beyond the request's total deadline."""
     request = w.requests[r]
-    request.timer = -1
+    disarm(w, r)
     total_s = w.groups[w.clients[request.client].group].total_s
     if total_s > 0.0:
         left_s = max(0.0, request.born_s + total_s - t)

@@ -9,12 +9,12 @@ import simpy
 
 from . import client, pod
 from .dispatch import dispatch
-from .records import TIMER, Flight, World
+from .records import ARRIVE, TIMER, Flight, World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DATA = 2  # After SimPy's URGENT 0 and NORMAL 1: at equal instants control goes first.
+ARRIVALS, DATA = 2, 3  # After SimPy's URGENT 0 and NORMAL 1: at equal instants control goes first.
 
 
 class Happening:
@@ -43,23 +43,30 @@ class Calendar(simpy.Environment):
 
     def at(self, t: float, kind: int, i: int) -> int:
         """Schedule, and return the happening's number, by which a timer knows whether it is live."""
+        number = next(self._eid)
+        self._push(t, DATA, number, kind, i)
+        return number
+
+    def arrival(self, t: float, c: int) -> None:
+        """Schedule a client's next request; at equal instants they go first, by client."""
+        self._push(t, ARRIVALS, c, ARRIVE, c)
+
+    def _push(self, t: float, priority: int, number: int, kind: int, i: int) -> None:
         happening = Happening()
         happening.callbacks, happening._ok = self._play, True  # noqa: SLF001 - this is SimPy's own protocol
-        happening.kind, happening.i = kind, i
-        happening.number = next(self._eid)
-        heappush(self._queue, (t, DATA, happening.number, happening))  # type: ignore[misc]  # See above.
-        return happening.number
+        happening.kind, happening.i, happening.number = kind, i, number
+        heappush(self._queue, (t, priority, number, happening))  # type: ignore[misc]  # See above.
 
     def advance(self, until: float) -> None:
         """Run control up to and including `until`, data strictly before it."""
         queue = self._queue
-        while queue and queue[0][:2] < (until, DATA):
+        while queue and queue[0][:2] < (until, ARRIVALS):
             self.step()
 
     def _happen(self, happening: Happening) -> None:
-        self.events += 1
         i = happening.i
         if happening.kind != TIMER or self.world.requests[i].timer == happening.number:
+            self.events += 1
             grow(self.world)
             dispatch(self.world, self._now, happening.kind, i)
 

@@ -3,6 +3,8 @@
 The steps (client, node, pod, pools, dispatch, draws) are loaded twice: as they stand, where their
 ``from nodeportsim.engine.machine import`` ... is this file, and once more under Numba, where it is
 ``compiled/machine.py``. Nothing else differs, so there is one meaning.
+
+Order at equal instants: the control plane, then open-loop arrivals by client, then all else as it was scheduled.
 """
 
 from __future__ import annotations
@@ -40,9 +42,20 @@ def after(w: World, t: float, delay_s: float, kind: int, i: int) -> None:
     w.queue.at(t + delay_s, kind, i)
 
 
+def arrival(w: World, t: float, c: int) -> None:
+    """Let client `c` want its next request at `t`, unless arrivals are over by then."""
+    if t < w.config.duration_s:
+        w.queue.arrival(t, c)
+
+
 def arm(w: World, t: float, delay_s: float, r: int) -> None:
-    """Set the one timer of request `r`; an older one is void."""
+    """Set the one timer of request `r`, which has none."""
     w.requests[r].timer = w.queue.at(t + delay_s, TIMER, r)
+
+
+def disarm(w: World, r: int) -> None:
+    """Void the timer of request `r`, if there is one."""
+    w.requests[r].timer = -1
 
 
 def float_bits(x: float) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .machine import step
+from .machine import disarm, step
 from .records import FREE
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def free_request(w: World, r: int) -> None:
     request = w.requests[r]
     request.life += 1
     request.state = FREE
-    request.timer = -1
+    disarm(w, r)
     request.next = w.counts.request_free
     w.counts.request_free = r
     w.counts.open_requests -= 1

@@ -15,21 +15,22 @@ f8 = Annotated[float, "f8"]
 i8 = Annotated[int, "i8"]
 i4 = Annotated[int, "i4"]
 
-# What can happen, and to what (c client, r request, f flight).
+# What can happen, and to what (c client, r request, f flight). The common kinds come first, two and two:
+# those of a pair lie about as far ahead when they are scheduled, which the kernel's lanes make use of.
 (
+    SYN_AT_NODE,  # f: first packet of a connection at its entry node
+    DATA_AT_NODE,  # f: the request's bytes
+    SYN_AT_PEER,  # f: at the pod's node, when that is another one
+    DATA_AT_PEER,  # f
+    SYN_AT_POD,  # f
+    DATA_AT_POD,  # f
+    ESTABLISHED,  # f: SYN-ACK at the client
+    REPLY,  # f: the answer at the client
+    POD_DONE,  # f: the worker is through
+    POD_START,  # f: a worker takes a request that waited in the accept queue
     ARRIVE,  # c: a request is wanted
     RETRY,  # r: the back-off is over
     TIMER,  # r: the limit of what the request waits for
-    SYN_AT_NODE,  # f: first packet of a connection at its entry node
-    SYN_AT_PEER,  # f: at the pod's node, when that is another one
-    SYN_AT_POD,  # f
-    ESTABLISHED,  # f: SYN-ACK at the client
-    DATA_AT_NODE,  # f: the request's bytes
-    DATA_AT_PEER,  # f
-    DATA_AT_POD,  # f
-    POD_START,  # f: a worker takes a request that waited in the accept queue
-    POD_DONE,  # f: the worker is through
-    REPLY,  # f: the answer at the client
     REFUSED,  # f: RST or ICMP in answer to a SYN
     RESET,  # f: RST in answer to data
     REJECTED,  # f: the application's 503
@@ -214,6 +215,7 @@ class Request:
     node_queue_s: f8
     failed_s: f8
     backoff_s: f8
+    timer_s: f8  # the kernel's: when the timer in a list ends
     number: i8
     timer: i8  # number of the one live timer, -1 for none
     life: i8  # grows when an attempt ends: older flights mean nothing then
@@ -225,6 +227,9 @@ class Request:
     state: i4
     phase: i4
     next: i4
+    timer_list: i4  # the kernel's: list of timers it is in, -1 for none, and its neighbours there
+    timer_before: i4
+    timer_after: i4
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The compiled data plane: a loop over heap and timer rings between two control instants, and its driver."""
+"""The compiled data plane: a loop over what is to happen between two control instants, and its driver."""
 
 from __future__ import annotations
 
@@ -7,85 +7,59 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import simpy
 
-from nodeportsim.engine.records import TIMER, Connection, Flight, Request, World, struct
+from nodeportsim.engine.records import ARRIVE, TIMER, Connection, Flight, Request, World, struct
 
 from . import client as client_steps
 from . import pod as pod_steps
 from .dispatch import dispatch
-from .machine import EVENT, LANE, STATE, jit, step
+from .options import jit, rare, step
+from .queues import (
+    ARRIVALS,
+    EVENT,
+    HEAP,
+    LANE,
+    LANES,
+    LEAF,
+    LIST,
+    NEVER,
+    SOURCES,
+    STATE,
+    TIMERS,
+    bits_of,
+    drop_top,
+    earliest,
+    first_of_equals,
+    first_timer,
+    leave,
+    time_of,
+    unlink,
+)
 from .world import Handle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REACHED, NEED_SPACE = range(2)
-MARGIN = 8  # A step schedules at most this many events.
-LANES = 8  # Further delays go to the heap.
+MARGIN = 8  # A step schedules at most this many events,
+SLOTS = 2  # and takes at most this many slots of a pool.
+DELAYS = 8  # Timers of further delays go to the heap.
 RING = 1 << 10  # Events of a lane to begin with, a power of two; rings double when they run out.
 FREE = {"requests": "request_free", "connections": "connection_free", "flights": "flight_free"}
 
 
-@step
-def drop_top(w):
-    """Remove the earliest event."""
-    h = w.heap
-    n = w.state.pending - 1
-    w.state.pending = n
-    if n == 0:
-        return
-    t, number, kind, i = h[n].t, h[n].number, h[n].kind, h[n].i
-    hole, child = 0, 1
-    while child < n:
-        if child + 1 < n and (
-            h[child + 1].t < h[child].t
-            or (h[child + 1].t == h[child].t and h[child + 1].number < h[child].number)
-        ):
-            child += 1
-        if t < h[child].t or (t == h[child].t and number < h[child].number):
-            break
-        h[hole].t = h[child].t
-        h[hole].number = h[child].number
-        h[hole].kind = h[child].kind
-        h[hole].i = h[child].i
-        hole = child
-        child = 2 * hole + 1
-    h[hole].t = t
-    h[hole].number = number
-    h[hole].kind = kind
-    h[hole].i = i
-
-
-@step
-def roomy(w):
-    """Tell whether any step can run: two free slots in each pool, room in the heap and in the rings."""
-    for k in range(len(w.lanes)):
-        if w.lanes[k].tail - w.lanes[k].head + MARGIN > w.ring.shape[1]:
-            return False
+@rare
+def credit(w):
+    """Tell how many steps can run for certain: slots in each pool, room in the heap and in the lanes."""
     c = w.counts
-    return (
-        c.request_free >= 0
-        and w.requests[c.request_free].next >= 0
-        and c.connection_free >= 0
-        and w.connections[c.connection_free].next >= 0
-        and c.flight_free >= 0
-        and w.flights[c.flight_free].next >= 0
-        and w.state.pending + MARGIN <= len(w.heap)
+    most = min(
+        (len(w.requests) - c.open_requests) // SLOTS,
+        (len(w.connections) - c.open_connections) // SLOTS,
+        (len(w.flights) - c.open_flights) // SLOTS,
+        (len(w.heap) - w.state.pending) // MARGIN,
     )
-
-
-@step
-def earliest(w):
-    """Find the next event: in which lane (-1: the heap), and when; infinite where there is none."""
-    best, t, number = -1, np.inf, 0
-    if w.state.pending > 0:
-        t, number = w.heap[0].t, w.heap[0].number
-    for k in range(len(w.lanes)):
-        lane = w.lanes[k]
-        if lane.head < lane.tail:
-            event = w.ring[k, lane.head & (w.ring.shape[1] - 1)]
-            if event.t < t or (event.t == t and event.number < number):
-                best, t, number = k, event.t, event.number
-    return best, t
+    for k in range(LANES):
+        most = min(most, (w.lanes[k].mask - (w.lanes[k].tail - w.lanes[k].head)) // MARGIN)
+    return most
 
 
 @jit(cache=True)
@@ -103,26 +77,77 @@ def reset_clients(w, t, p):
 @jit(cache=True)
 def advance(w, until):
     """Run every data-plane event earlier than `until`."""
+    end = bits_of(until)
+    w.state.credit = 0  # The control plane may have taken slots.
     while True:
-        lane, t = earliest(w)
-        if t >= until or t == np.inf:
+        source, least, tied = earliest(w)
+        if least >= end or least == NEVER:
             return REACHED
-        if not roomy(w):
-            return NEED_SPACE
-        w.state.events += 1
-        if lane < 0:
-            kind, i, number = w.heap[0].kind, w.heap[0].i, w.heap[0].number
-            drop_top(w)
-        else:
-            event = w.ring[lane, w.lanes[lane].head & (w.ring.shape[1] - 1)]
-            kind, i, number = event.kind, event.i, event.number
-            w.lanes[lane].head += 1
-        if kind != TIMER or w.requests[i].timer == number:
-            dispatch(w, t, kind, i)
+        if w.state.credit == 0:
+            w.state.credit = credit(w)
+            if w.state.credit == 0:
+                return NEED_SPACE
+        if tied:
+            source = first_of_equals(w, least)
+        if w.heads[source] == least:  # Else it was only the timers' bound.
+            happen(w, source, time_of(least))
 
 
-def _lanes(world: World) -> Any:
-    """Make a lane for every limit that is the same for all requests of a group."""
+@step
+def happen(w, source, t):
+    """Take the first event of a source and let it happen."""
+    if source < LANES:
+        event = w.ring[source][w.lanes[source].head & w.lanes[source].mask]
+        kind, i = event.kind, event.i
+        leave(w, source)
+    elif source == HEAP:
+        kind, i = w.heap[0].kind, w.heap[0].i
+        number = w.heap[0].number
+        drop_top(w)
+        if kind == TIMER and w.requests[i].timer != number:
+            return  # It was void.
+    elif source == ARRIVALS:
+        kind, i = ARRIVE, w.tree[1].c
+    else:
+        kind, i = TIMER, first_timer(w)
+        if bits_of(t) < w.heads[TIMERS]:
+            return  # The bound was too early.
+        unlink(w, i)
+    w.state.credit -= 1
+    w.state.events += 1
+    dispatch(w, t, kind, i)
+
+
+def _queues(world: World) -> dict[str, Any]:
+    """Make the empty queues of a world."""
+    lanes, leaves = _rows(LANES, LANE), 2 * _power_of_two(len(world.clients))
+    lanes["mask"] = RING - 1
+    tree = _rows(leaves, LEAF)
+    tree["bits"] = NEVER
+    tree["c"] = np.arange(leaves) - leaves // 2
+    return {
+        # The first arrivals are set without a check for room: one event a client.
+        "heap": _rows(2 * len(world.clients) + 1024, EVENT),
+        "state": _rows(1, STATE)[0],
+        "lanes": lanes,
+        "ring": _rows((LANES, RING), EVENT),
+        "tree": tree,
+        "lists": _timer_lists(world),
+        "heads": np.full(SOURCES, NEVER, np.int64),
+    }
+
+
+def _rows(n: int | tuple[int, int], kind: np.dtype[Any]) -> Any:
+    return np.zeros(n, kind).view(np.recarray)
+
+
+def _power_of_two(n: int) -> int:
+    """Give the least power of two that is not below n."""
+    return 1 << (n - 1).bit_length()
+
+
+def _timer_lists(world: World) -> Any:
+    """Make a list for every limit that is the same for all requests of a group; the first stands for none."""
     delays = {
         float(limit_s)
         for group in world.groups
@@ -130,9 +155,10 @@ def _lanes(world: World) -> Any:
         for limit_s in (group.connect_s, group.request_s, group.pool_s)
         if limit_s > 0.0
     }
-    lanes = np.zeros(max(1, min(LANES, len(delays))), LANE).view(np.recarray)
-    lanes["delay_s"] = (sorted(delays) or [-1.0])[: len(lanes)]
-    return lanes
+    kept = [0.0, *sorted(delays)[:DELAYS]]
+    lists = _rows(len(kept), LIST)
+    lists["delay_s"], lists["head"], lists["tail"] = kept, -1, -1
+    return lists
 
 
 class Kernel:
@@ -141,12 +167,9 @@ class Kernel:
     def __init__(self, world: World) -> None:
         self.env = simpy.Environment()
         self.world = world
-        # The first arrivals are set without a check for room: one event a client.
-        heap = np.zeros(2 * len(world.clients) + 1024, EVENT).view(np.recarray)
-        self.state = np.zeros(1, STATE).view(np.recarray)[0]
-        lanes = _lanes(world)
-        ring = np.zeros((len(lanes), RING), EVENT).view(np.recarray)
-        self.handle = Handle(world, heap=heap, state=self.state, lanes=lanes, ring=ring)
+        queues = _queues(world)
+        self.state = queues["state"]
+        self.handle = Handle(world, **queues)
 
     @property
     def events(self) -> int:
@@ -190,12 +213,11 @@ class Kernel:
         """Double what has run out."""
         if self.state.pending + MARGIN > len(self.handle.arrays["heap"]):
             self._double_heap()
-        lanes, ring = self.handle.arrays["lanes"], self.handle.arrays["ring"]
-        if any(lanes["tail"] - lanes["head"] + MARGIN > ring.shape[1]):
+        lanes = self.handle.arrays["lanes"]
+        if any(lanes["tail"] - lanes["head"] + MARGIN > lanes["mask"]):
             self._double_ring()
         for name, record in (("requests", Request), ("connections", Connection), ("flights", Flight)):
-            pool, head = getattr(self.world, name), int(getattr(self.world.counts, FREE[name]))
-            if head < 0 or pool[head].next < 0:
+            if len(getattr(self.world, name)) - int(getattr(self.world.counts, f"open_{name}")) < SLOTS:
                 self._double(name, record)
 
     def _double_heap(self) -> None:
@@ -204,12 +226,13 @@ class Kernel:
 
     def _double_ring(self) -> None:
         """Give every lane twice the room, each event at its place by its running number."""
-        ring = self.handle.arrays["ring"]
+        ring, lanes = self.handle.arrays["ring"], self.handle.arrays["lanes"]
         size = ring.shape[1]
         larger = np.zeros((len(ring), 2 * size), EVENT)
-        for k, lane in enumerate(self.handle.arrays["lanes"]):
-            places = np.arange(lane.head, lane.tail)
+        for k, lane in enumerate(lanes):
+            places = np.arange(lane.head, lane.tail + 1)  # And what stands behind the last one.
             larger[k, places & (2 * size - 1)] = ring[k, places & (size - 1)]
+        lanes["mask"] = 2 * size - 1
         self.handle.place("ring", larger.view(np.recarray))
 
     def _double(self, name: str, record: type) -> None:

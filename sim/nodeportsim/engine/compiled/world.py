@@ -2,21 +2,24 @@
 
 A NamedTuple of arrays would be passed to every step as two hundred scalars, and compiling that takes
 minutes. So the kernel gets the address of a small table (address, rows, columns of each field), and
-`w.nodes` reads its row: an array of C structs, or a single struct. The table does not change while the
-kernel runs, which the loads say (``invariant.load``); growing a pool rewrites its row in between.
+`w.nodes` reads its row. The table does not change while the kernel runs, which the loads say
+(``invariant.load``); growing a pool rewrites its row in between.
+
+Numba's own arrays check every index for a negative one, which costs a load and a comparison each time.
+Steps never count from the end, so here an array is an address with its lengths (`Rows`), and nothing more.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import typeof, types
 from numba.core import cgutils
-from numba.core.imputils import impl_ret_borrowed, lower_getattr_generic
-from numba.core.typing.templates import AttributeTemplate
+from numba.core.imputils import lower_builtin, lower_getattr_generic
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_global, signature
 from numba.extending import NativeValue, infer_getattr, models, register_model, typeof_impl, unbox
-from numba.np import arrayobj
 
 if TYPE_CHECKING:
     from nodeportsim.engine.records import World
@@ -30,6 +33,15 @@ class WorldType(types.Type):
     def __init__(self, fields: tuple[tuple[str, Any], ...]) -> None:
         self.fields = fields
         super().__init__(name=f"World({fields})")
+
+
+class Rows(types.Type):
+    """An array of one or two dimensions, in C order: `rows[i]` is an item, or a row of items."""
+
+    def __init__(self, item: Any, ndim: int) -> None:
+        self.item = item
+        self.ndim = ndim
+        super().__init__(name=f"Rows({item}, {ndim})")
 
 
 class Handle:
@@ -67,7 +79,10 @@ class Handle:
 
 def _type(value: Any) -> Any:
     """Return the type of a field: rows of one struct are that struct."""
-    return typeof(value.base).dtype if isinstance(value, np.record) else typeof(np.asarray(value))
+    if isinstance(value, np.record):
+        return typeof(value.base).dtype
+    array = typeof(np.asarray(value))
+    return Rows(array.dtype, array.ndim)
 
 
 @typeof_impl.register(Handle)
@@ -78,6 +93,15 @@ def _typeof(handle, _context):
 @register_model(WorldType)
 class _Pointer(models.OpaqueModel):
     """A world is passed as one pointer."""
+
+
+@register_model(Rows)
+class _RowsModel(models.StructModel):
+    """Address and lengths; what is not used is never loaded."""
+
+    def __init__(self, manager, rows):
+        members = [("data", types.voidptr), ("rows", types.intp), ("columns", types.intp)]
+        super().__init__(manager, rows, members)
 
 
 @unbox(WorldType)
@@ -102,23 +126,11 @@ def _load(context, builder, world, pointer, name):
     row = [field for field, _ in world.fields].index(name) * COLUMNS
     word = context.get_value_type(types.int64)
     table = builder.bitcast(pointer, word.as_pointer())
-    address, *shape = (
-        _load_word(context, builder, table, row + k) for k in range(1 + getattr(kind, "ndim", 0))
-    )
     if isinstance(kind, types.Record):
-        return builder.inttoptr(address, context.get_value_type(kind))
-    array = context.make_array(kind)(context, builder)
-    size = context.get_constant(types.intp, _size(context, kind.dtype))
-    strides = [size] if len(shape) == 1 else [builder.mul(shape[1], size), size]
-    arrayobj.populate_array(
-        array,
-        data=builder.inttoptr(address, array.data.type),
-        shape=shape,
-        strides=strides,
-        itemsize=size,
-        meminfo=None,
-    )
-    return impl_ret_borrowed(context, builder, kind, array._getvalue())
+        return builder.inttoptr(_load_word(context, builder, table, row), context.get_value_type(kind))
+    address, rows, columns = (_load_word(context, builder, table, row + k) for k in range(COLUMNS))
+    data = builder.inttoptr(address, cgutils.voidptr_t)
+    return _make_rows(context, builder, kind, data=data, rows=rows, columns=columns)
 
 
 def _load_word(context, builder, table, k):
@@ -127,9 +139,73 @@ def _load_word(context, builder, table, k):
     return load
 
 
-def _size(context, dtype):
-    return (
-        dtype.size
-        if isinstance(dtype, types.Record)
-        else context.get_abi_sizeof(context.get_data_type(dtype))
-    )
+def _make_rows(context, builder, kind, **members):
+    made = cgutils.create_struct_proxy(kind)(context, builder)
+    for name, value in members.items():
+        setattr(made, name, value)
+    return made._getvalue()
+
+
+@infer_global(len)
+class _Len(AbstractTemplate):
+    def generic(self, args, _keywords):
+        return signature(types.intp, *args) if isinstance(args[0], Rows) else None
+
+
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):
+    def generic(self, args, _keywords):
+        rows, index = args
+        if not isinstance(rows, Rows) or not isinstance(index, types.Integer):
+            return None
+        return signature(rows.item if rows.ndim == 1 else Rows(rows.item, 1), rows, index)
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args, _keywords):
+        rows, index, _value = args
+        if not isinstance(rows, Rows) or not isinstance(index, types.Integer):
+            return None
+        return signature(types.none, rows, index, rows.item)
+
+
+@lower_builtin(len, Rows)
+def _len(context, builder, sig, args):
+    return cgutils.create_struct_proxy(sig.args[0])(context, builder, args[0]).rows
+
+
+@lower_builtin(operator.getitem, Rows, types.Integer)
+def _getitem(context, builder, sig, args):
+    kind, made, place = _place(context, builder, sig, args)
+    if kind.ndim > 1:
+        zero = context.get_constant(types.intp, 0)
+        return _make_rows(context, builder, sig.return_type, data=place, rows=made.columns, columns=zero)
+    if isinstance(kind.item, types.Record):
+        return builder.bitcast(place, context.get_value_type(kind.item))
+    return context.unpack_value(builder, kind.item, _typed(context, builder, kind, place))
+
+
+@lower_builtin(operator.setitem, Rows, types.Integer, types.Any)
+def _setitem(context, builder, sig, args):
+    kind, _made, place = _place(context, builder, sig, args)
+    context.pack_value(builder, kind.item, args[2], _typed(context, builder, kind, place))
+    return context.get_dummy_value()
+
+
+def _place(context, builder, sig, args):
+    """Find where `rows[index]` lies."""
+    kind, index_type = sig.args[:2]
+    made = cgutils.create_struct_proxy(kind)(context, builder, args[0])
+    index = context.cast(builder, args[1], index_type, types.intp)
+    size = context.get_constant(types.intp, _size(context, kind.item))
+    stride = size if kind.ndim == 1 else builder.mul(made.columns, size)
+    return kind, made, builder.gep(made.data, [builder.mul(index, stride)])
+
+
+def _typed(context, builder, kind, place):
+    return builder.bitcast(place, context.get_data_type(kind.item).as_pointer())
+
+
+def _size(context, item):
+    return item.size if isinstance(item, types.Record) else context.get_abi_sizeof(context.get_data_type(item))
