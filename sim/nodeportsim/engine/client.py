@@ -65,7 +65,7 @@ def gap_s(w: World, c: int, k: int, u: float) -> float:
     return mean_s
 
 
-@step
+@rare
 def first_s(w: World, c: int) -> float:
     """Instant of a client's first request."""
     group = w.groups[w.clients[c].group]
@@ -80,7 +80,7 @@ def first_s(w: World, c: int) -> float:
     return gap_s(w, c, -1, u)
 
 
-@step
+@rare
 def trace_at(w: World, c: int, k: int) -> float:
     """Instant of request k of a client that follows a trace; infinite after its end."""
     group = w.groups[w.clients[c].group]
@@ -88,7 +88,7 @@ def trace_at(w: World, c: int, k: int) -> float:
     return w.trace_s[group.trace_first + row] if row < group.trace_count else 2.0 * NEVER_S
 
 
-@step
+@rare
 def think_s(w: World, c: int, k: int) -> float:
     """Think time after request k of a closed-loop client."""
     group = w.groups[w.clients[c].group]
@@ -96,7 +96,7 @@ def think_s(w: World, c: int, k: int) -> float:
     return draw_law(group.think_law, group.think_mean_s, group.think_sigma, u)
 
 
-@step
+@rare
 def start(w: World) -> None:
     """Set every client's first arrival."""
     for c in range(len(w.clients)):
@@ -194,7 +194,7 @@ def reply(w: World, t: float, f: int) -> None:
     finish(w, t, r, pod, SUCCEEDED)
 
 
-@step
+@rare
 def turned_down(w: World, t: float, f: int, state: int, cause: int) -> None:
     """An attempt got a clear no: RST, ICMP or 503."""
     flight = w.flights[f]
@@ -206,31 +206,31 @@ def turned_down(w: World, t: float, f: int, state: int, cause: int) -> None:
         fail_attempt(w, t, r, cause)
 
 
-@step
+@rare
 def refused(w: World, t: float, f: int) -> None:
     """RST or ICMP in answer to the SYN."""
     turned_down(w, t, f, CONNECTING, CONNECTION_REFUSED)
 
 
-@step
+@rare
 def reset(w: World, t: float, f: int) -> None:
     """RST in answer to data."""
     turned_down(w, t, f, WAITING, CONNECTION_RESET)
 
 
-@step
+@rare
 def rejected(w: World, t: float, f: int) -> None:
     """The application's 503."""
     turned_down(w, t, f, WAITING, OVERLOADED)
 
 
-@step
+@rare
 def no_route(w: World, t: float, f: int) -> None:
     """ICMP host unreachable: connect() gives EHOSTUNREACH."""
     turned_down(w, t, f, CONNECTING, HOST_UNREACHABLE)
 
 
-@step
+@rare
 def syn_again(w: World, t: float, f: int) -> None:
     """The client's TCP sends the SYN once more, or gives up (ETIMEDOUT)."""
     flight = w.flights[f]
@@ -248,7 +248,7 @@ def syn_again(w: World, t: float, f: int) -> None:
         send_syn(w, t, r)
 
 
-@step
+@rare
 def data_again(w: World, t: float, f: int) -> None:
     """The client's TCP sends the request's bytes once more."""
     flight = w.flights[f]
@@ -259,7 +259,7 @@ def data_again(w: World, t: float, f: int) -> None:
         travel(w, t, client_path_s(w, flight.client, flight.node), DATA_AT_NODE, f, DATA_AGAIN)
 
 
-@step
+@rare
 def timer(w: World, t: float, r: int) -> None:
     """The limit of what the request waits for is reached."""
     request = w.requests[r]
@@ -306,7 +306,7 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
     after(w, t, wait_s, RETRY, r)
 
 
-@step
+@rare
 def backoff_s(w: World, r: int) -> float:
     """Wait before the next attempt: exponential, bounded, spread (Brooker 2015, full and equal jitter)."""
     request = w.requests[r]

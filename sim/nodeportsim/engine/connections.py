@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .draws import POOL, uniform2
-from .machine import after, arm, disarm, step
+from .machine import after, arm, disarm, rare, step
 from .node import untrack
 from .pools import (
     free_connection,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .records import World
 
 
-@step
+@rare
 def balanced_node(w: World) -> int:
     """An external balancer's choice among the nodes it holds for healthy; -1 where there is none."""
     n = w.config.nodes
@@ -109,7 +109,7 @@ def choose_node(w: World, t: float, r: int) -> int:
     return int(w.clients[c].home)
 
 
-@step
+@rare
 def other_node(w: World, r: int) -> int:
     """A retry goes to the next address; a `list` client stays there, a `random` one draws again."""
     request = w.requests[r]
@@ -189,7 +189,7 @@ def pick_idle(w: World, t: float, r: int) -> int:
     return -1
 
 
-@step
+@rare
 def random_place(w: World, r: int) -> int:
     """Place of a randomly chosen connection in the idle list."""
     request = w.requests[r]
@@ -201,7 +201,7 @@ def random_place(w: World, r: int) -> int:
     return int(u * length)
 
 
-@step
+@rare
 def closed_s(w: World, t: float, k: int) -> float:
     """When an idle connection ended: at its idle limit if that has passed."""
     connection = w.connections[k]

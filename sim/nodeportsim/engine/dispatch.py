@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import client, node, pod
-from .machine import step
+from .machine import rare, step
 from .records import (
     ARRIVE,
     DATA_AGAIN,
@@ -64,7 +64,7 @@ def dispatch(w: World, t: float, kind: int, i: int) -> None:
         dispatch_trouble(w, t, kind, i)
 
 
-@step
+@rare
 def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
     """The kinds that only trouble brings."""
     if kind == SYN_AGAIN:

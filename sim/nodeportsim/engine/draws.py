@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from math import frexp, ldexp, sqrt
 
-from .machine import step
+from .machine import rare, step
 
 LOW = 0xFFFFFFFF
 
@@ -121,7 +121,7 @@ def log(x: float) -> float:
     )
 
 
-@step
+@rare
 def exp(x: float) -> float:
     """Exponential for |x| < 700, within 1 ulp (fdlibm e_exp.c)."""
     k = int(x * 1.44269504088896338700 + (0.5 if x >= 0.0 else -0.5))
@@ -144,7 +144,7 @@ def exp(x: float) -> float:
     return ldexp(1.0 - ((lo - (r * c) / (2.0 - c)) - hi), k)
 
 
-@step
+@rare
 def normal(u: float) -> float:
     """Inverse of the standard normal distribution (Wichura 1988, AS 241, doi:10.2307/2347330)."""
     q = u - 0.5
@@ -155,7 +155,7 @@ def normal(u: float) -> float:
     return -x if q < 0.0 else x
 
 
-@step
+@rare
 def _ratio8(
     r: float,
     a: tuple[float, float, float, float, float, float, float, float],

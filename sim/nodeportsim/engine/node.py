@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .machine import after, at, step
+from .machine import after, at, rare, step
 from .pools import free_flight, serve_at
 from .records import (
     DATA_AGAIN,
@@ -79,7 +79,7 @@ def rank_of(w: World, n: int, pod: int) -> int:
     return -1
 
 
-@step
+@rare
 def sticky_rank(w: World, t: float, n: int, c: int) -> int:
     """Session affinity: the endpoint this node remembers for the client's address."""
     sticky = w.sticky[n][c]
@@ -88,7 +88,7 @@ def sticky_rank(w: World, t: float, n: int, c: int) -> int:
     return rank_of(w, n, sticky.pod)
 
 
-@step
+@rare
 def remember(w: World, t: float, n: int, c: int, pod: int) -> None:
     """Keep the client's endpoint; an xt_recent list of 100 addresses forgets the one seen longest ago."""
     row = w.sticky[n]
@@ -105,7 +105,7 @@ def remember(w: World, t: float, n: int, c: int, pod: int) -> None:
     row[c].seen_s = t
 
 
-@step
+@rare
 def weighted_turn(w: World, n: int) -> int:
     """Take turns by weight: passes over the list with a falling limit (ipvs wrr, ip_vs_wrr.c)."""
     node = w.nodes[n]
@@ -121,7 +121,7 @@ def weighted_turn(w: World, n: int) -> int:
     return node.turn
 
 
-@step
+@rare
 def least_connections(w: World, n: int, weighted: bool) -> int:
     """Take the least of 256 * active + inactive, the first of equals (ipvs lc, wlc; ip_vs_lc.c)."""
     node = w.nodes[n]
@@ -225,7 +225,7 @@ def syn_at_node(w: World, t: float, f: int) -> None:
         lose_syn(w, t, f, 0)
 
 
-@step
+@rare
 def turn_away(w: World, t: float, f: int) -> None:
     """No endpoint: REJECT answers at once, DROP (policy Local without a local one) never."""
     flight = w.flights[f]
@@ -320,7 +320,7 @@ def data_at_peer(w: World, t: float, f: int) -> None:
     at(w, end, DATA_AT_POD, f)
 
 
-@step
+@rare
 def expire(w: World, t: float, i: int) -> None:
     """An ipvs connection's TIME_WAIT is over; a node that booted since has forgotten it anyway."""
     n, p = i // w.config.pods, i % w.config.pods

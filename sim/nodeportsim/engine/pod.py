@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .machine import at, step
+from .machine import at, rare, step
 from .pools import copy_flight, free_flight, serve
 from .records import (
     DATA_AGAIN,
@@ -105,7 +105,7 @@ def work(w: World, t: float, f: int) -> None:
         at(w, end, POD_DONE, f)
 
 
-@step
+@rare
 def pod_start(w: World, t: float, f: int) -> None:
     """A worker accepts the connection and takes its first request."""
     flight = w.flights[f]
@@ -135,7 +135,7 @@ def pod_done(w: World, t: float, f: int) -> None:
         answer(w, t, f, REPLY, REPLY_AGAIN)
 
 
-@step
+@rare
 def reply_again(w: World, t: float, f: int) -> None:
     """The pod's TCP sends an unacknowledged answer once more, while the pod lives."""
     flight = w.flights[f]
@@ -145,7 +145,7 @@ def reply_again(w: World, t: float, f: int) -> None:
         answer(w, t, f, REPLY, REPLY_AGAIN)
 
 
-@step
+@rare
 def reset_clients(w: World, t: float, p: int) -> None:
     """The container of pod `p` died: its kernel sends RST for every request it holds."""
     for f in range(len(w.flights)):

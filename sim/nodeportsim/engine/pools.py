@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .machine import disarm, step
+from .machine import disarm, rare, step
 from .records import FREE
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def new_flight(w: World, t: float, r: int) -> int:
     return f
 
 
-@step
+@rare
 def copy_flight(w: World, f: int) -> int:
     """Take a slot for another packet of the same exchange."""
     g = new_flight(w, w.flights[f].sent_s, w.flights[f].request)
@@ -141,12 +141,14 @@ def free_flight(w: World, f: int) -> None:
 @step
 def serve(free_s: list[float], t: float, demand_s: float) -> float:
     """Departure from a group of servers that take turns by who is free first."""
-    best = 0
+    best, least_s = 0, free_s[0]
     for k in range(1, len(free_s)):
-        if free_s[k] < free_s[best]:
-            best = k
-    free_s[best] = max(t, free_s[best]) + demand_s
-    return free_s[best]
+        x = free_s[k]
+        best = k if x < least_s else best
+        least_s = min(x, least_s)
+    end = max(t, least_s) + demand_s
+    free_s[best] = end
+    return end
 
 
 @step
@@ -219,7 +221,7 @@ def pop_waiting(w: World, c: int) -> int:
     return r
 
 
-@step
+@rare
 def remove_waiting(w: World, c: int, r: int) -> None:
     """Take request `r` out of the queue: it has waited too long."""
     client = w.clients[c]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .draws import JITTER, log, uniform2
-from .machine import after, at, step
+from .machine import after, at, rare, step
 from .pools import free_flight
 from .records import (
     BALANCER,
@@ -49,7 +49,13 @@ def travel(w: World, t: float, delay_s: float, kind: int, f: int, lost_kind: int
     """Send flight `f`; if the packet is lost its sender acts as after `lost_kind`."""
     if w.config.noisy == 0:
         after(w, t, delay_s, kind, f)
-        return
+    else:
+        travel_noisily(w, t, delay_s, kind, f, lost_kind)
+
+
+@rare
+def travel_noisily(w: World, t: float, delay_s: float, kind: int, f: int, lost_kind: int) -> None:
+    """Send flight `f` over a path with jitter and loss."""
     flight = w.flights[f]
     hop = flight.hops
     flight.hops = hop + 1
@@ -76,7 +82,7 @@ def reaches_peer(w: World, n: int, m: int) -> bool:
     return here.cut == 0 and here.cut_nodes == 0 and there.up != 0 and there.cut == 0 and there.cut_nodes == 0
 
 
-@step
+@rare
 def lost(w: World, t: float, f: int, kind: int) -> None:
     """A packet went into silence: its sender tries again by its own clock, or nobody is left to."""
     if kind == SYN_AGAIN:
@@ -85,7 +91,7 @@ def lost(w: World, t: float, f: int, kind: int) -> None:
         lose_data(w, t, f, kind)
 
 
-@step
+@rare
 def lose_syn(w: World, t: float, f: int, no_route: int) -> None:
     """SYN or SYN-ACK lost: the next SYN goes at its instant; the connect time-out may come first."""
     flight = w.flights[f]
@@ -102,13 +108,13 @@ def lose_syn(w: World, t: float, f: int, no_route: int) -> None:
         at(w, max(t, request.syn_s + schedule[request.syn]), SYN_AGAIN, f)
 
 
-@step
+@rare
 def retransmission_s(w: World, k: int) -> float:
     """Instant of retransmission k = 0, 1 ... after the first sending; the interval stops at 120 s."""
     return w.config.rto_s * 2.0 ** min(k, 10) + max(0, k - 10) * 120.0
 
 
-@step
+@rare
 def lose_data(w: World, t: float, f: int, kind: int) -> None:
     """Data or an answer lost: sent again 0.2, 0.4, 0.8 ... s after the first time, at most 15 times."""
     flight = w.flights[f]

@@ -14,23 +14,24 @@ from . import pod as pod_steps
 from .dispatch import dispatch
 from .options import jit, rare, step
 from .queues import (
-    ARRIVALS,
     EVENT,
     HEAP,
+    KINDS,
     LANE,
     LANES,
     LEAF,
     LIST,
     NEVER,
+    SHIFT,
     SOURCES,
     STATE,
-    TIMERS,
     bits_of,
     drop_top,
     earliest,
     first_of_equals,
     first_timer,
     leave,
+    number_of,
     time_of,
     unlink,
 )
@@ -77,45 +78,62 @@ def reset_clients(w, t, p):
 @jit(cache=True)
 def advance(w, until):
     """Run every data-plane event earlier than `until`."""
-    end = bits_of(until)
-    w.state.credit = 0  # The control plane may have taken slots.
+    state, end = w.state, bits_of(until)
+    state.end = min(end, state.timer)
+    state.credit = 0  # The control plane may have taken slots.
     while True:
         source, least, tied = earliest(w)
-        if least >= end or least == NEVER:
-            return REACHED
-        if w.state.credit == 0:
-            w.state.credit = credit(w)
-            if w.state.credit == 0:
+        if state.credit == 0:
+            state.credit = credit(w)
+            if state.credit == 0:
                 return NEED_SPACE
+        if least >= state.end:
+            if end <= min(least, state.timer):
+                return REACHED
+            if time_out(w, least, end):
+                continue
         if tied:
             source = first_of_equals(w, least)
-        if w.heads[source] == least:  # Else it was only the timers' bound.
-            happen(w, source, time_of(least))
+        happen(w, source, time_of(least))
+
+
+@rare
+def time_out(w, least, end):
+    """Let the first timer end, unless something else goes first; know when to look again.
+
+    Returns whether that was all: else something happens at the very instant `least`, and goes before the timer.
+    """
+    r = first_timer(w)
+    bits = bits_of(w.requests[r].timer_s) if r >= 0 else NEVER
+    w.state.timer = bits
+    w.state.end = min(end, bits)
+    if bits > least or bits >= end:
+        return True
+    if bits == least and number_of(w, first_of_equals(w, least)) < w.requests[r].timer:
+        return False
+    unlink(w, r)
+    w.state.credit -= 1
+    w.state.events += 1
+    client_steps.timer(w, time_of(bits), r)
+    return True
 
 
 @step
 def happen(w, source, t):
     """Take the first event of a source and let it happen."""
     if source < LANES:
-        event = w.ring[source][w.lanes[source].head & w.lanes[source].mask]
-        kind, i = event.kind, event.i
+        what = w.ring[source][w.lanes[source].head & w.lanes[source].mask].what
         leave(w, source)
     elif source == HEAP:
-        kind, i = w.heap[0].kind, w.heap[0].i
-        number = w.heap[0].number
+        what, number = w.heap[0].what, w.heap[0].number
         drop_top(w)
-        if kind == TIMER and w.requests[i].timer != number:
+        if what & (KINDS - 1) == TIMER and w.requests[what >> SHIFT].timer != number:
             return  # It was void.
-    elif source == ARRIVALS:
-        kind, i = ARRIVE, w.tree[1].c
     else:
-        kind, i = TIMER, first_timer(w)
-        if bits_of(t) < w.heads[TIMERS]:
-            return  # The bound was too early.
-        unlink(w, i)
+        what = w.tree[1].c * KINDS + ARRIVE
     w.state.credit -= 1
     w.state.events += 1
-    dispatch(w, t, kind, i)
+    dispatch(w, t, what & (KINDS - 1), what >> SHIFT)
 
 
 def _queues(world: World) -> dict[str, Any]:
@@ -169,6 +187,7 @@ class Kernel:
         self.world = world
         queues = _queues(world)
         self.state = queues["state"]
+        self.state.timer = NEVER
         self.handle = Handle(world, **queues)
 
     @property

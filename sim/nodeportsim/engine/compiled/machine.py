@@ -5,7 +5,7 @@ from __future__ import annotations
 from nodeportsim.engine.records import TIMER
 
 from .options import rare, step
-from .queues import LANES, NEVER, bits_of, join, link, list_of, next_number, push, replay, unlink
+from .queues import KINDS, LANES, NEVER, bits_of, join, link, list_of, next_number, push, replay, unlink
 
 __all__ = ["after", "arm", "arrival", "at", "disarm", "float_bits", "rare", "step"]
 
@@ -15,9 +15,9 @@ float_bits = bits_of
 @step
 def at(w, t, kind, i):
     if kind < 2 * LANES:
-        join(w, kind >> 1, t, next_number(w), kind, i)
+        join(w, kind >> 1, bits_of(t), next_number(w), i * KINDS + kind)
     else:
-        push(w, t, next_number(w), kind, i)
+        push(w, bits_of(t), next_number(w), i * KINDS + kind)
 
 
 @step
@@ -38,7 +38,7 @@ def arm(w, t, delay_s, r):
     if k > 0:
         link(w, k, t + delay_s, r)
     else:
-        push(w, t + delay_s, number, TIMER, r)
+        push(w, bits_of(t + delay_s), number, r * KINDS + TIMER)
 
 
 @step

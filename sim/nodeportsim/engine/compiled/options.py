@@ -32,5 +32,5 @@ def jit(**options: Any) -> Any:
     return wrap
 
 
-step = jit()
+step = jit(forceinline=True)
 rare = jit()

@@ -6,10 +6,10 @@
 - *Arrivals* of open-loop clients are a tournament: a leaf per client with the instant of its next request, the
   winner at the root (Knuth, The Art of Computer Programming 3, 5.4.1).
 - *Timers* of constant delay are a list per delay, linked through the requests. They end in the order of their
-  setting, and one that is void leaves its list at once: hardly any ever comes to its time.
+  setting, and one that is void leaves its list at once.
 
 `heads` holds the earliest instant of each, as the bits of the float: those of positive floats compare like the
-floats. That of the timers is a lower bound. One sequence number runs over lanes, heap and timers, so ties keep
+floats. For the timers a lower bound is enough: hardly one ever comes to its time. One sequence number runs over lanes, heap and timers, so ties keep
 their order; arrivals go before all else.
 """
 
@@ -19,16 +19,21 @@ import numpy as np
 
 from .options import rare, step
 
-EVENT = np.dtype([("t", "f8"), ("number", "i8"), ("kind", "i4"), ("i", "i4")], align=True)
-STATE = np.dtype([("pending", "i8"), ("number", "i8"), ("events", "i8"), ("credit", "i8")], align=True)
+EVENT = np.dtype([("bits", "i8"), ("number", "i8"), ("what", "i8")])  # what: i * KINDS + kind
+STATE = np.dtype(
+    [("pending", "i8"), ("number", "i8"), ("events", "i8"), ("credit", "i8"), ("end", "i8"), ("timer", "i8")],
+    align=True,
+)
 LANE = np.dtype([("head", "i8"), ("tail", "i8"), ("mask", "i8")], align=True)
 LEAF = np.dtype([("bits", "i8"), ("c", "i8")], align=True)
 LIST = np.dtype([("delay_s", "f8"), ("head", "i4"), ("tail", "i4")], align=True)
 
-LANES = 5  # of two kinds each, see records.py
-HEAP, ARRIVALS, TIMERS = LANES, LANES + 1, LANES + 2
-SOURCES = LANES + 3
+LANES = 4  # of two kinds each, see records.py
+HEAP, ARRIVALS = LANES, LANES + 1
+SOURCES = LANES + 2
 NEAR = 8
+SHIFT = 5
+KINDS = 1 << SHIFT
 NEVER = 0x7FF0000000000000  # bits of infinity
 
 
@@ -52,85 +57,81 @@ def next_number(w):
     return number
 
 
-@step
-def push(w, t, number, kind, i):
+@rare
+def push(w, bits, number, what):
     """Put an event into the heap, ordered by time, then by number."""
-    h = w.heap
     n = w.state.pending
     w.state.pending = n + 1
+    rise(w, n, bits, number, what)
+
+
+@step
+def rise(w, n, bits, number, what):
+    """Put an event at place `n` of the heap, or above."""
+    h = w.heap
     while n > 0:
         up = (n - 1) >> 1
-        # A new number is the largest, so at equal instants the older event stays above.
-        if h[up].t <= t:
+        if before(h[up].bits, h[up].number, bits, number):
             break
-        copy(h[n], h[up])
+        h[n].bits = h[up].bits
+        h[n].number = h[up].number
+        h[n].what = h[up].what
         n = up
-    write(h[n], t, number, kind, i)
-    w.heads[HEAP] = bits_of(h[0].t)
+    h[n].bits = bits
+    h[n].number = number
+    h[n].what = what
+    w.heads[HEAP] = h[0].bits
 
 
 @step
 def drop_top(w):
-    """Remove the heap's earliest event."""
+    """Remove the heap's earliest event: the hole sinks to the bottom, and the last event rises from there."""
     h = w.heap
     n = w.state.pending - 1
     w.state.pending = n
-    if n == 0:
-        w.heads[HEAP] = NEVER
-        return
-    t, number, kind, i = h[n].t, h[n].number, h[n].kind, h[n].i
+    bits, number, what = h[n].bits, h[n].number, h[n].what
+    h[n].bits = NEVER  # So that every child has a sibling.
     hole, child = 0, 1
     while child < n:
-        if child + 1 < n:
-            child += int(before(h[child + 1].t, h[child + 1].number, h[child].t, h[child].number))
-        if before(t, number, h[child].t, h[child].number):
-            break
-        copy(h[hole], h[child])
+        child += int(before(h[child + 1].bits, h[child + 1].number, h[child].bits, h[child].number))
+        h[hole].bits = h[child].bits
+        h[hole].number = h[child].number
+        h[hole].what = h[child].what
         hole = child
         child = 2 * hole + 1
-    write(h[hole], t, number, kind, i)
-    w.heads[HEAP] = bits_of(h[0].t)
+    if n > 0:
+        rise(w, hole, bits, number, what)
+    else:
+        w.heads[HEAP] = NEVER
 
 
 @step
-def before(t, number, other_t, other_number):
+def before(bits, number, other_bits, other_number):
     """Tell whether one event is earlier than another."""
-    return (t < other_t) | ((t == other_t) & (number < other_number))
+    return (bits < other_bits) | ((bits == other_bits) & (number < other_number))
 
 
 @step
-def write(event, t, number, kind, i):
-    """Fill in an event."""
-    event.t = t
-    event.number = number
-    event.kind = kind
-    event.i = i
-
-
-@step
-def copy(event, other):
-    """Make an event like another."""
-    event.t = other.t
-    event.number = other.number
-    event.kind = other.kind
-    event.i = other.i
-
-
-@step
-def join(w, k, t, number, kind, i):
+def join(w, k, bits, number, what):
     """Put an event into lane `k`, or into the heap if it belongs far from the lane's end."""
     lane, ring = w.lanes[k], w.ring[k]
     mask, place = lane.mask, lane.tail
-    if place - lane.head > NEAR and ring[(place - NEAR) & mask].t > t:
-        push(w, t, number, kind, i)
+    if place - lane.head > NEAR and ring[(place - NEAR) & mask].bits > bits:
+        push(w, bits, number, what)
         return
     lane.tail = place + 1
-    ring[(place + 1) & mask].t = np.inf  # What `leave` finds behind the last one.
-    while place > lane.head and ring[(place - 1) & mask].t > t:
-        copy(ring[place & mask], ring[(place - 1) & mask])
+    ring[(place + 1) & mask].bits = NEVER  # What `leave` finds behind the last one.
+    while place > lane.head and ring[(place - 1) & mask].bits > bits:
+        event, other = ring[place & mask], ring[(place - 1) & mask]
+        event.bits = other.bits
+        event.number = other.number
+        event.what = other.what
         place -= 1
-    write(ring[place & mask], t, number, kind, i)
-    w.heads[k] = bits_of(ring[lane.head & mask].t)
+    event = ring[place & mask]
+    event.bits = bits
+    event.number = number
+    event.what = what
+    w.heads[k] = ring[lane.head & mask].bits
 
 
 @step
@@ -138,7 +139,7 @@ def leave(w, k):
     """Remove the first event of lane `k`."""
     lane = w.lanes[k]
     lane.head += 1
-    w.heads[k] = bits_of(w.ring[k][lane.head & lane.mask].t)
+    w.heads[k] = w.ring[k][lane.head & lane.mask].bits
 
 
 @step
@@ -149,9 +150,10 @@ def replay(w, c, bits):
     tree[node].bits = bits
     while node > 1:
         other = tree[node ^ 1]
-        wins = (other.bits < bits) | ((other.bits == bits) & (other.c < c))
-        bits = other.bits if wins else bits
-        c = other.c if wins else c
+        # All ones where the other wins: who does cannot be foreseen, so there is no branch.
+        other_wins = -int((other.bits < bits) | ((other.bits == bits) & (other.c < c)))
+        bits ^= (bits ^ other.bits) & other_wins
+        c ^= (c ^ other.c) & other_wins
         node >>= 1
         tree[node].bits = bits
         tree[node].c = c
@@ -179,7 +181,7 @@ def link(w, k, t, r):
         w.requests[timers.tail].timer_after = r
     else:
         timers.head = r
-        w.heads[TIMERS] = min(w.heads[TIMERS], bits_of(t))
+        bound(w, bits_of(t))
     timers.tail = r
 
 
@@ -199,40 +201,45 @@ def unlink(w, r):
         timers.tail = request.timer_before
 
 
+@step
+def bound(w, bits):
+    """Let the loop stop at a timer's end, if that comes before what it stops at already."""
+    w.state.timer = min(w.state.timer, bits)
+    w.state.end = min(w.state.end, bits)
+
+
 @rare
 def first_timer(w):
-    """Find the request whose timer ends first, -1 where there is none, and make the bound exact."""
-    first, t, number = -1, np.inf, 0
+    """Find the request whose timer ends first, -1 where there is none."""
+    first, bits, number = -1, NEVER, 0
     for k in range(1, len(w.lists)):
         r = w.lists[k].head
-        if r >= 0 and before(w.requests[r].timer_s, w.requests[r].timer, t, number):
-            first, t, number = r, w.requests[r].timer_s, w.requests[r].timer
-    w.heads[TIMERS] = bits_of(t)
+        if r >= 0:
+            its, its_number = bits_of(w.requests[r].timer_s), w.requests[r].timer
+            if first < 0 or before(its, its_number, bits, number):
+                first, bits, number = r, its, its_number
     return first
 
 
 @rare
 def first_of_equals(w, least):
     """Find the source of the event that goes first at an instant that several share."""
-    timer = first_timer(w)  # Now the bound is exact.
-    best, number = TIMERS, 0
+    best, number = -1, 0
     for k in range(SOURCES):
         if w.heads[k] == least:
-            n = number_of(w, k, timer)
-            if w.heads[best] != least or n < number:
+            n = number_of(w, k)
+            if best < 0 or n < number:
                 best, number = k, n
     return best
 
 
 @rare
-def number_of(w, k, timer):
+def number_of(w, k):
     """Tell the number of a source's earliest event; arrivals go before all."""
     if k == ARRIVALS:
         return -1
     if k == HEAP:
         return w.heap[0].number
-    if k == TIMERS:
-        return w.requests[timer].timer
     return w.ring[k][w.lanes[k].head & w.lanes[k].mask].number
 
 
