@@ -18,7 +18,6 @@ from .records import (
     POD_START,
     REFUSED,
     REJECTED,
-    REPLY,
     REPLY_AGAIN,
     RESET,
     RETRY,
@@ -35,10 +34,17 @@ if TYPE_CHECKING:
 
 @step
 def dispatch(w: World, t: float, kind: int, i: int) -> None:
-    """Let `kind` happen to `i` at `t`: the common kinds first, in the order a packet meets them."""
-    if kind == ARRIVE:
-        client.arrive(w, t, i)
-    elif kind == SYN_AT_NODE:
+    """Let `kind` happen to `i` at `t`."""
+    if kind < POD_DONE:
+        dispatch_packet(w, t, kind, i)
+    else:
+        dispatch_other(w, t, kind, i)
+
+
+@step
+def dispatch_packet(w: World, t: float, kind: int, i: int) -> None:
+    """Let a packet come to where it was sent, in the order of its way."""
+    if kind == SYN_AT_NODE:
         node.syn_at_node(w, t, i)
     elif kind == SYN_AT_PEER:
         node.syn_at_peer(w, t, i)
@@ -52,12 +58,17 @@ def dispatch(w: World, t: float, kind: int, i: int) -> None:
         node.data_at_peer(w, t, i)
     elif kind == DATA_AT_POD:
         pod.data_at_pod(w, t, i)
-    elif kind == POD_DONE:
-        pod.pod_done(w, t, i)
-    elif kind == REPLY:
+    else:
         client.reply(w, t, i)
-    elif kind == TIMER:
-        client.timer(w, t, i)
+
+
+@step
+def dispatch_other(w: World, t: float, kind: int, i: int) -> None:
+    """Let anything else happen."""
+    if kind == POD_DONE:
+        pod.pod_done(w, t, i)
+    elif kind == ARRIVE:
+        client.arrive(w, t, i)
     elif kind == POD_START:
         pod.pod_start(w, t, i)
     else:
@@ -83,5 +94,7 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
         client.no_route(w, t, i)
     elif kind == RETRY:
         client.attempt(w, t, i)
+    elif kind == TIMER:
+        client.timer(w, t, i)
     else:
         node.expire(w, t, i)

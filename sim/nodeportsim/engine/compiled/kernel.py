@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import simpy
 
-from nodeportsim.engine.records import ARRIVE, TIMER, Connection, Flight, Request, World, struct
+from nodeportsim.engine.records import POD_DONE, TIMER, Connection, Flight, Request, World, struct
 
 from . import client as client_steps
 from . import pod as pod_steps
-from .dispatch import dispatch
+from .client import arrive
+from .dispatch import dispatch_other, dispatch_packet
 from .options import jit, rare, step
 from .queues import (
     EVENT,
@@ -124,16 +125,27 @@ def happen(w, source, t):
     if source < LANES:
         what = w.ring[source][w.lanes[source].head & w.lanes[source].mask].what
         leave(w, source)
+        dispatch_packet(w, t, what & (KINDS - 1), what >> SHIFT)
     elif source == HEAP:
         what, number = w.heap[0].what, w.heap[0].number
         drop_top(w)
-        if what & (KINDS - 1) == TIMER and w.requests[what >> SHIFT].timer != number:
-            return  # It was void.
+        kind, i = what & (KINDS - 1), what >> SHIFT
+        if kind < POD_DONE:
+            dispatch_stray(w, t, kind, i)
+        elif kind != TIMER or w.requests[i].timer == number:
+            dispatch_other(w, t, kind, i)
+        else:
+            w.state.events -= 1  # It was void.
     else:
-        what = w.tree[1].c * KINDS + ARRIVE
+        arrive(w, t, w.tree[1].c)
     w.state.credit -= 1
     w.state.events += 1
-    dispatch(w, t, what & (KINDS - 1), what >> SHIFT)
+
+
+@rare
+def dispatch_stray(w, t, kind, i):
+    """Let a packet come to where it was sent that had no place in a lane."""
+    dispatch_packet(w, t, kind, i)
 
 
 def _queues(world: World) -> dict[str, Any]:

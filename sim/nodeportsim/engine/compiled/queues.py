@@ -93,7 +93,10 @@ def drop_top(w):
     h[n].bits = NEVER  # So that every child has a sibling.
     hole, child = 0, 1
     while child < n:
-        child += int(before(h[child + 1].bits, h[child + 1].number, h[child].bits, h[child].number))
+        ahead = h[child + 1].bits - h[child].bits
+        if ahead == 0:
+            ahead = h[child + 1].number - h[child].number
+        child -= ahead >> 63  # The smaller child, without a branch that could not be foreseen.
         h[hole].bits = h[child].bits
         h[hole].number = h[child].number
         h[hole].what = h[child].what
@@ -150,10 +153,13 @@ def replay(w, c, bits):
     tree[node].bits = bits
     while node > 1:
         other = tree[node ^ 1]
-        # All ones where the other wins: who does cannot be foreseen, so there is no branch.
-        other_wins = -int((other.bits < bits) | ((other.bits == bits) & (other.c < c)))
-        bits ^= (bits ^ other.bits) & other_wins
-        c ^= (c ^ other.c) & other_wins
+        ahead = other.bits - bits
+        if ahead == 0:
+            ahead = other.c - c
+        # All ones where the other wins. Who does cannot be foreseen, so there is no branch on it.
+        wins = ahead >> 63
+        bits ^= (bits ^ other.bits) & wins
+        c ^= (c ^ other.c) & wins
         node >>= 1
         tree[node].bits = bits
         tree[node].c = c
