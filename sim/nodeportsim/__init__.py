@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nodeportsim.engine.policy import policy
     from nodeportsim.errors import InputError, NodePortSimError
     from nodeportsim.kube.ports import allocate
     from nodeportsim.kubeproxy.rules import walk
@@ -38,6 +39,7 @@ _HOMES = {
     "Scenario": "nodeportsim.scenario.spec:Scenario",
     "allocate": "nodeportsim.kube.ports:allocate",
     "compare": "nodeportsim.study.run:compare",
+    "policy": "nodeportsim.engine.policy:policy",
     "load": "nodeportsim.scenario.read:read",
     "simulate": "nodeportsim.result:simulate",
     "walk": "nodeportsim.kubeproxy.rules:walk",
@@ -53,6 +55,7 @@ __all__ = [
     "allocate",
     "compare",
     "load",
+    "policy",
     "simulate",
     "walk",
 ]

@@ -23,6 +23,7 @@ LAWS = {"exponential": EXPONENTIAL, "constant": CONSTANT, "lognormal": LOGNORMAL
 ENTRY = {
     "dns-round-robin": R.DNS_ROUND_ROBIN, "first": R.FIRST, "pinned": R.PINNED, "random": R.RANDOM,
     "list": R.LIST, "balancer": R.BALANCER, "virtual-ip": R.VIRTUAL_IP, "own-node": R.OWN_NODE,
+    "custom": R.CUSTOM,
 }  # fmt: skip
 ARRIVALS = {"poisson": R.POISSON, "fixed": R.FIXED, "bursty": R.BURSTY, "trace": R.TRACE}
 REUSE = {"none": R.NO_REUSE, "lifo": R.LIFO, "fifo": R.FIFO, "random": R.ANY}
@@ -104,7 +105,9 @@ def sigma_of(law: Law) -> float:
     return z99 - sqrt(max(0.0, z99 * z99 - 2.0 * float(np.log(law.p99_s / law.mean_s))))
 
 
-def world_of(scenario: Scenario, replication: int, shape: Shape, *, warmup_s: float, trace: int) -> R.World:
+def world_of(
+    scenario: Scenario, replication: int, shape: Shape, *, warmup_s: float, trace: int, cells: int = 0
+) -> R.World:
     """Build the world of one replication at time 0; the control plane then programs the rules."""
     nodes, pods = len(scenario.cluster.names), len(scenario.placement)
     outside = int(any(p.node is None for p in scenario.placement))
@@ -132,6 +135,7 @@ def world_of(scenario: Scenario, replication: int, shape: Shape, *, warmup_s: fl
         sticky=shape.table(R.Sticky, nodes + outside, clients if affinity else 0),
         active=shape.grid(nodes + outside, pods if counted else 0, 0),
         inactive=shape.grid(nodes + outside, pods if counted else 0, 0),
+        memory=shape.grid(clients, cells * nodes, 0.0),
         syn_at_s=shape.grid(len(SYN_AT_S), schedule_width, inf),
         trace_s=shape.numbers([t for g in scenario.clients for t in g.trace_s], "f8"),
         latency=shape.grid(len(R.PHASES), R.BUCKETS, 0),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .connections import abandon, acquire, release, send_request, send_syn
+from .connections import abandon, acquire, learn, release, send_request, send_syn
 from .draws import ARRIVAL, ATTEMPT, BACKOFF, THINK, draw_law, log, uniform2, uniform4
 from .machine import after, arrival, at, disarm, rare, step
 from .pools import free_flight, free_request, new_request, remove_waiting
@@ -21,6 +21,7 @@ from .records import (
     CONNECTING,
     CONNECTION_REFUSED,
     CONNECTION_RESET,
+    CUSTOM,
     DATA_AGAIN,
     DATA_AT_NODE,
     FIXED,
@@ -188,6 +189,8 @@ def reply(w: World, t: float, f: int) -> None:
         free_flight(w, f)
         return
     count_success(w, t, r, f)
+    if w.groups[w.clients[request.client].group].policy == CUSTOM:
+        learn(w, t, r, 1)
     pod = flight.pod
     free_flight(w, f)
     release(w, t, request.connection)
@@ -289,6 +292,8 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
     count_attempt_error(w, r, cause)
     request.failed_s += t - request.attempt_s
     if k >= 0:
+        if group.policy == CUSTOM:
+            learn(w, t, r, 0)
         if cause == OVERLOADED or (cause == REQUEST_TIMEOUT and group.streams > 1):
             release(w, t, k)
         else:

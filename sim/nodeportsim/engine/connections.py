@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .draws import POOL, uniform2
-from .machine import after, arm, disarm, rare, step
+from .draws import CHOICE, POOL, uniform2
+from .machine import after, arm, ask, disarm, rare, step, tell
 from .node import untrack
 from .pools import (
     free_connection,
@@ -27,6 +27,7 @@ from .records import (
     ANY,
     BALANCER,
     CONNECTING,
+    CUSTOM,
     DATA_AGAIN,
     DATA_AT_NODE,
     DNS_ROUND_ROBIN,
@@ -96,6 +97,8 @@ def choose_node(w: World, t: float, r: int) -> int:
         return int(w.config.leader)
     if group.policy in (PINNED, OWN_NODE):
         return int(w.clients[c].home)
+    if group.policy == CUSTOM:
+        return custom_node(w, t, r)
     if request.node >= 0 and group.retry_next != 0:
         return other_node(w, r)
     if request.node >= 0:
@@ -107,6 +110,26 @@ def choose_node(w: World, t: float, r: int) -> int:
     if group.policy == FIRST:
         return 0
     return int(w.clients[c].home)
+
+
+@rare
+def custom_node(w: World, t: float, r: int) -> int:
+    """Ask the user's policy; one that names no node is counted, and the run refused at its end."""
+    request = w.requests[r]
+    u1, u2 = uniform2(w.config.key0, w.config.key1, CHOICE, request.client, request.number, request.attempt)
+    node = ask(w, request.client, request.node, u1, u2, t)
+    if node < 0:
+        w.counts.strays += 1
+        return 0
+    return node
+
+
+@rare
+def learn(w: World, t: float, r: int, answered: int) -> None:
+    """Tell the user's policy how an attempt over a connection ended."""
+    request = w.requests[r]
+    if tell(w, request.client, request.node, t - request.attempt_s, answered, t) < 0:
+        w.counts.strays += 1
 
 
 @rare

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nodeportsim.kubeproxy.sync import Runner
 
 from . import draws
-from .records import DROP, PHASES, REFUSE
+from .records import CONNTRACK_FULL, DROP, PHASES, REFUSE
 from .rules import Rules
 from .slices import Conditions, Listing, Slices
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     import simpy
 
@@ -47,6 +47,7 @@ class Plane(Protocol):
     """A scheduler of the data plane, as the control plane sees it."""
 
     world: World
+    listener: Callable[[int, int], None]
 
     @property
     def env(self) -> simpy.Environment:
@@ -159,6 +160,7 @@ class Control:
 
     def start(self) -> None:
         """Start every process that runs whatever happens."""
+        self.plane.listener = self._hear
         self.env.process(self._slice_controller())
         for n in range(len(self.names)):
             self.env.process(self._proxy(n))
@@ -166,6 +168,11 @@ class Control:
             for n in range(len(self.names)):
                 self.env.process(self._lease(n))
             self.env.process(self._node_controller())
+
+    def _hear(self, what: int, i: int) -> None:
+        """The data plane tells of something that cannot be seen from outside a node."""
+        if what == CONNTRACK_FULL:
+            self.note("conntrack table full", self.names[i] if i < len(self.names) else "outside")
 
     def _lease(self, n: int) -> Process:
         """The kubelet of node n renews its lease while it runs and reaches the API server."""

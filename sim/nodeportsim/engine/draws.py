@@ -24,6 +24,7 @@ BACKOFF = 3  # (client, request number, attempt): jitter of the wait after it
 THINK = 4  # (client, request number): think time
 JITTER = 5  # (client, request number, attempt * 256 + hop): loss, extra delay
 POOL = 6  # (client, request number): which idle connection
+CHOICE = 7  # (client, request number, attempt): a custom policy's choice of an entry node
 LEASE = 16  # (node): phase of the lease renewals
 MONITOR = 17  # (): phase of the controller's passes
 POSITION = 18  # (node, sync): place of the Service in KUBE-NODEPORTS and KUBE-SERVICES

@@ -9,12 +9,17 @@ import simpy
 
 from . import client, pod
 from .dispatch import dispatch
+from .policy import choose, learn
 from .records import ARRIVE, TIMER, Flight, World
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-ARRIVALS, DATA = 2, 3  # After SimPy's URGENT 0 and NORMAL 1: at equal instants control goes first.
+    from .policy import Policy
+
+    Listener = Callable[[int, int], None]
+
+URGENT, ARRIVALS, DATA = 0, 2, 3  # After SimPy's URGENT 0 and NORMAL 1: at equal instants control goes first.
 
 
 class Happening:
@@ -28,6 +33,14 @@ class Happening:
     number: int
 
 
+def announce(env: simpy.Environment, t: float, call: Callable[[], None]) -> None:
+    """Let the control plane act at instant `t`, which is not over yet, before all else that is to happen."""
+    event = env.event()
+    event._ok = True  # noqa: SLF001 - SimPy's own protocol, as in Calendar.
+    event.callbacks.append(lambda _event: call())
+    heappush(env._queue, (t, URGENT, next(env._eid), event))  # type: ignore[misc]  # noqa: SLF001
+
+
 class Calendar(simpy.Environment):
     """SimPy's clock, with data-plane happenings at absolute instants.
 
@@ -39,6 +52,8 @@ class Calendar(simpy.Environment):
         super().__init__()
         self.world: World
         self.events = 0
+        self.listener: Listener = print
+        self.policies: Sequence[Policy | None] = ()
         self._play = (self._happen,)
 
     def at(self, t: float, kind: int, i: int) -> int:
@@ -50,6 +65,23 @@ class Calendar(simpy.Environment):
     def arrival(self, t: float, c: int) -> None:
         """Schedule a client's next request; at equal instants they go first, by client."""
         self._push(t, ARRIVALS, c, ARRIVE, c)
+
+    def notify(self, t: float, what: int, i: int) -> None:
+        """Let the control plane know."""
+        announce(self, t, lambda: self.listener(what, i))
+
+    def ask(self, c: int, last: int, u1: float, u2: float, t: float) -> int:
+        """Let a custom policy choose."""
+        return choose(self.world, self._policy(c), c, last, u1, u2, t)
+
+    def tell(self, c: int, node: int, took_s: float, answered: int, t: float) -> int:
+        """Let a custom policy learn."""
+        return learn(self.world, self._policy(c), c, node, took_s, answered, t)
+
+    def _policy(self, c: int) -> Policy:
+        policy = self.policies[self.world.clients[c].group]
+        assert policy is not None
+        return policy
 
     def _push(self, t: float, priority: int, number: int, kind: int, i: int) -> None:
         happening = Happening()
@@ -83,6 +115,19 @@ class Interpreter:
     def events(self) -> int:
         """Data-plane happenings so far."""
         return self.env.events
+
+    @property
+    def listener(self) -> Listener:
+        """Who is told what the data plane notices."""
+        return self.env.listener
+
+    @listener.setter
+    def listener(self, listener: Listener) -> None:
+        self.env.listener = listener
+
+    def place_policies(self, policies: Sequence[Policy | None]) -> None:
+        """Take the custom policies of the groups of clients."""
+        self.env.policies = policies
 
     def start(self) -> None:
         """Set the first arrivals."""

@@ -4,7 +4,7 @@ The steps (client, node, pod, pools, dispatch, draws) are loaded twice: as they 
 ``from nodeportsim.engine.machine import`` ... is this file, and once more under Numba, where it is
 ``compiled/machine.py``. Nothing else differs, so there is one meaning.
 
-Order at equal instants: the control plane, then open-loop arrivals by client, then all else as it was scheduled.
+Order at equal instants: control plane, then open-loop arrivals by client, then all else as it was scheduled.
 """
 
 from __future__ import annotations
@@ -56,6 +56,21 @@ def arm(w: World, t: float, delay_s: float, r: int) -> None:
 def disarm(w: World, r: int) -> None:
     """Void the timer of request `r`, if there is one."""
     w.requests[r].timer = -1
+
+
+def notify(w: World, t: float, what: int, i: int) -> None:
+    """Tell the control plane of `what` at `i`; it acts at `t`, before any other packet."""
+    w.queue.notify(t, what, i)
+
+
+def ask(w: World, c: int, last: int, u1: float, u2: float, t: float) -> int:
+    """Let the custom policy of client `c` name an entry node; -1 where it does not."""
+    return int(w.queue.ask(c, last, u1, u2, t))
+
+
+def tell(w: World, c: int, node: int, took_s: float, answered: int, t: float) -> int:
+    """Let the custom policy of client `c` learn how an attempt ended; -1 where it fails."""
+    return int(w.queue.tell(c, node, took_s, answered, t))
 
 
 def float_bits(x: float) -> int:

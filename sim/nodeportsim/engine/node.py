@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .machine import after, at, rare, step
+from .machine import after, at, notify, rare, step
 from .pools import free_flight, serve_at
 from .records import (
+    CONNTRACK_FULL,
     DATA_AGAIN,
     DATA_AT_PEER,
     DATA_AT_POD,
@@ -56,6 +57,9 @@ def track(w: World, t: float, n: int) -> bool:
     node = w.nodes[n]
     if node.conntrack >= node.conntrack_max:
         w.counts.conntrack_drops += 1
+        if node.full == 0:
+            node.full = 1
+            notify(w, t, CONNTRACK_FULL, n)
         return False
     node.conntrack += 1
     node.conntrack_peak = max(node.conntrack_peak, node.conntrack)

@@ -44,13 +44,14 @@ i4 = Annotated[int, "i4"]
 FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF = range(5)  # request states
 
 # How a group's clients find their entry node.
-DNS_ROUND_ROBIN, FIRST, PINNED, RANDOM, LIST, BALANCER, VIRTUAL_IP, OWN_NODE = range(8)
+DNS_ROUND_ROBIN, FIRST, PINNED, RANDOM, LIST, BALANCER, VIRTUAL_IP, OWN_NODE, CUSTOM = range(9)
 POISSON, FIXED, BURSTY, TRACE = range(4)  # arrivals
 NO_REUSE, LIFO, FIFO, ANY = range(4)  # which idle connection is taken
 JITTER_NONE, JITTER_EQUAL, JITTER_FULL = range(3)
 UNIFORM_CHOICE, RR, WRR, LC, WLC, SH = range(6)  # which endpoint a node takes
 REFUSE, DROP = range(2)  # what a node does with a SYN it has no endpoint for
 RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time-outs
+(CONNTRACK_FULL,) = range(1)  # what the control plane is told by the data plane
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",
@@ -141,6 +142,7 @@ class Counts:
     backlog_drops: i8
     retransmissions: i8
     traced: i8
+    strays: i8  # choices of a custom policy that were no node
 
 
 @dataclass(slots=True)
@@ -177,6 +179,8 @@ class Group:
     syn_schedule: i4
     trace_first: i4
     trace_count: i4
+    choose_at: i8  # the kernel's: addresses of a custom policy's functions, 0 for none
+    learn_at: i8
 
 
 @dataclass(slots=True)
@@ -320,6 +324,7 @@ class Node:
     weight_turn: i4
     healthy: i4
     active: i4  # connections a balancer has open to it
+    full: i4  # its conntrack table has been full
 
 
 @dataclass(slots=True)
@@ -382,6 +387,7 @@ class World(NamedTuple):
     sticky: list[list[Sticky]]  # [node][client], empty rows without affinity
     active: list[list[int]]  # [node][pod] open connections, empty rows unless ipvs lc or wlc
     inactive: list[list[int]]
+    memory: list[list[float]]  # [client][cell]: what a custom policy keeps
     syn_at_s: list[list[float]]  # [schedule][k]: instant of the k-th SYN; the last is the kernel's give-up
     trace_s: list[float]
     latency: list[list[int]]  # [phase][bucket]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import load_profile
 
 from . import faults
@@ -14,6 +15,7 @@ from .balancer import start as start_balancer
 from .build import Plain, Structs, world_of
 from .control import Control
 from .interpreter import Interpreter
+from .policy import policy_of
 from .records import CAUSES, PHASES, STAGES, Trace, World
 
 if TYPE_CHECKING:
@@ -126,12 +128,15 @@ def simulate(
     Raises
     ------
     InputError
-        The profile cannot be found.
+        The profile cannot be found, or a custom policy does not work.
     """
     start_s = warmup_s if warmup_s is not None else scenario.run.warmup_s or 0.0
     shape = Structs if engine == "compiled" else Plain
-    world = world_of(scenario, replication, shape, warmup_s=start_s, trace=trace)
+    policies = [policy_of(g.entry) if g.entry.policy == "custom" else None for g in scenario.clients]
+    cells = max(policy.cells if policy else 0 for policy in policies)
+    world = world_of(scenario, replication, shape, warmup_s=start_s, trace=trace, cells=cells)
     plane = _plane(world, engine)
+    plane.place_policies(policies)
     control = Control(
         scenario=scenario,
         profile=profile or load_profile(scenario.cluster.profile),
@@ -144,6 +149,10 @@ def simulate(
     start_balancer(control)
     plane.start()
     _run(scenario, plane)
+    if strays := int(plane.world.counts.strays):
+        rule = f"failed, or named no node of 0 to {int(world.config.nodes) - 1}, {strays} times"
+        hint = "run it with --engine simpy to see where"
+        raise InputError(rule, field="policy", hint=hint)
     return _read(replication, plane, control)
 
 

@@ -64,7 +64,18 @@ def read(path: str | FilePath, *, sets: Sequence[str] = (), service: str | None 
     done = apply_sets(raw, sets)
     if dump:
         replace(dump, raw)
+    _take_policies(raw, FilePath(path).parent)
     return _validated(raw, file, done)
+
+
+def _take_policies(raw: dict[str, Any], folder: FilePath) -> None:
+    """Put the code of custom policies into the scenario, so that it asks the same wherever it goes."""
+    groups = raw.get("clients")
+    for group in groups if isinstance(groups, list) else ():
+        entry = group.get("entry") if isinstance(group, dict) else None
+        if isinstance(entry, dict) and "code" not in entry and ".py:" in str(entry.get("function")):
+            file = str(entry["function"]).partition(":")[0]
+            entry["code"] = open_source(str(folder / file)).text
 
 
 def write(scenario: Scenario) -> str:

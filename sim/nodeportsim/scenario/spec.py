@@ -222,9 +222,33 @@ class Entry(Spec):
     """How a client finds its entry node."""
 
     policy: Literal[
-        "dns-round-robin", "first", "pinned", "random", "list", "balancer", "virtual-ip", "own-node"
+        "dns-round-robin",
+        "first",
+        "pinned",
+        "random",
+        "list",
+        "balancer",
+        "virtual-ip",
+        "own-node",
+        "custom",
     ] = "dns-round-robin"
     ttl_s: Duration = Field(0.0, description="how long a DNS answer is kept")
+    function: str | None = Field(
+        None,
+        pattern=r"^[^:]+\.py:[A-Za-z_]\w*$",
+        description="custom: FILE.py:NAME of a policy, beside the scenario",
+    )
+    code: str | None = Field(None, description="custom: what the file holds; reading fills it in")
+
+    @model_validator(mode="after")
+    def _custom(self) -> Self:
+        if (self.function is not None) != (self.policy == "custom"):
+            raise FieldError("belongs to policy: custom, and custom needs it", "function", got=self.function)
+        if (self.code is not None) != (self.function is not None):
+            raise FieldError(
+                "must be the text of the policy's file: in Python take `my_policy.entry`", "code"
+            )
+        return self
 
 
 class Connections(Spec):

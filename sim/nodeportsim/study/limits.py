@@ -54,6 +54,8 @@ def expected_bytes(scenario: Scenario, engine: Engine) -> float:
     proxy = scenario.cluster.proxy
     world = nodes * (_NODE_BYTES + scenario.cluster.cores * _NUMBER_BYTES) + clients * _CLIENT_BYTES
     world += pods * (_POD_BYTES + scenario.pods.workers * _NUMBER_BYTES)
+    if any(group.entry.policy == "custom" for group in scenario.clients):
+        world += nodes * clients * _NUMBER_BYTES
     if scenario.service.session_affinity == "ClientIP":
         world += nodes * clients * _STICKY_BYTES
     if proxy.mode == "ipvs" and proxy.scheduler in {"lc", "wlc"}:

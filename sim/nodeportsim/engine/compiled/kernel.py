@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import simpy
 
+from nodeportsim.engine.interpreter import announce
 from nodeportsim.engine.records import POD_DONE, TIMER, Connection, Flight, Request, World, struct
 
 from . import client as client_steps
@@ -14,6 +16,7 @@ from . import pod as pod_steps
 from .client import arrive
 from .dispatch import dispatch_other, dispatch_packet
 from .options import jit, rare, step
+from .policies import place
 from .queues import (
     EVENT,
     HEAP,
@@ -23,6 +26,7 @@ from .queues import (
     LEAF,
     LIST,
     NEVER,
+    NOTICE,
     SHIFT,
     SOURCES,
     STATE,
@@ -41,7 +45,10 @@ from .world import Handle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REACHED, NEED_SPACE = range(2)
+    from nodeportsim.engine.interpreter import Listener
+    from nodeportsim.engine.policy import Policy
+
+REACHED, NEED_SPACE, NOTICED = range(3)
 MARGIN = 8  # A step schedules at most this many events,
 SLOTS = 2  # and takes at most this many slots of a pool.
 DELAYS = 8  # Timers of further delays go to the heap.
@@ -84,7 +91,9 @@ def advance(w, until):
     state.credit = 0  # The control plane may have taken slots.
     while True:
         source, least, tied = earliest(w)
-        if state.credit == 0:
+        if state.credit <= 0:
+            if state.noticed > 0:
+                return NOTICED
             state.credit = credit(w)
             if state.credit == 0:
                 return NEED_SPACE
@@ -102,7 +111,7 @@ def advance(w, until):
 def time_out(w, least, end):
     """Let the first timer end, unless something else goes first; know when to look again.
 
-    Returns whether that was all: else something happens at the very instant `least`, and goes before the timer.
+    Returns whether that was all; else something happens at the very instant, and goes before the timer.
     """
     r = first_timer(w)
     bits = bits_of(w.requests[r].timer_s) if r >= 0 else NEVER
@@ -164,6 +173,7 @@ def _queues(world: World) -> dict[str, Any]:
         "tree": tree,
         "lists": _timer_lists(world),
         "heads": np.full(SOURCES, NEVER, np.int64),
+        "notices": _rows(MARGIN, NOTICE),  # A step gives at most one or two.
     }
 
 
@@ -197,6 +207,7 @@ class Kernel:
     def __init__(self, world: World) -> None:
         self.env = simpy.Environment()
         self.world = world
+        self.listener: Listener = print
         queues = _queues(world)
         self.state = queues["state"]
         self.state.timer = NEVER
@@ -207,6 +218,10 @@ class Kernel:
         """Data-plane happenings so far."""
         return int(self.state.events)
 
+    def place_policies(self, policies: Sequence[Policy | None]) -> None:
+        """Compile the custom policies of the groups of clients."""
+        place(self.world, policies)
+
     def start(self) -> None:
         """Set the first arrivals."""
         start(self.handle)
@@ -215,11 +230,21 @@ class Kernel:
         """Run control up to and including `until`, data strictly before it."""
         while True:
             pause = min(self.env.peek(), until)
-            while advance(self.handle, pause) == NEED_SPACE:
+            status = advance(self.handle, pause)
+            if status == NEED_SPACE:
                 self._grow()
-            if self.env.peek() > until:
+            elif status == NOTICED:
+                self._pass_on()
+            elif self.env.peek() > until:
                 return
-            self.env.step()
+            else:
+                self.env.step()
+
+    def _pass_on(self) -> None:
+        """Let the control plane know what the data plane has told it."""
+        for notice in self.handle.arrays["notices"][: self.state.noticed]:
+            announce(self.env, float(notice.t), partial(self.listener, int(notice.what), int(notice.i)))
+        self.state.noticed = 0
 
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""

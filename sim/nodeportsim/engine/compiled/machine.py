@@ -5,9 +5,10 @@ from __future__ import annotations
 from nodeportsim.engine.records import TIMER
 
 from .options import rare, step
+from .policies import ask, tell
 from .queues import KINDS, LANES, NEVER, bits_of, join, link, list_of, next_number, push, replay, unlink
 
-__all__ = ["after", "arm", "arrival", "at", "disarm", "float_bits", "rare", "step"]
+__all__ = ["after", "arm", "arrival", "ask", "at", "disarm", "float_bits", "notify", "rare", "step", "tell"]
 
 float_bits = bits_of
 
@@ -46,3 +47,13 @@ def disarm(w, r):
     w.requests[r].timer = -1
     if w.requests[r].timer_list > 0:
         unlink(w, r)
+
+
+@rare
+def notify(w, t, what, i):
+    notice = w.notices[w.state.noticed]
+    notice.t = t
+    notice.what = what
+    notice.i = i
+    w.state.noticed += 1
+    w.state.credit = 0  # So that the loop looks up.

@@ -1,16 +1,16 @@
 """What is to happen, in four structures, each the cheapest for its kind of instant.
 
-- A *lane* is a ring of events that are scheduled nearly in the order in which they happen: hops whose delay is
-  constant or nearly so. An event goes to the end, past at most `NEAR` later ones.
-- The *heap* (binary) takes what no lane does: service times, back-offs, all that is far from the end of its lane.
-- *Arrivals* of open-loop clients are a tournament: a leaf per client with the instant of its next request, the
-  winner at the root (Knuth, The Art of Computer Programming 3, 5.4.1).
+- A *lane* is a ring of events scheduled nearly in the order in which they happen: hops of constant or nearly
+  constant delay. An event goes to the end, past at most `NEAR` later ones.
+- The *heap* (binary) takes what no lane does: service times, back-offs, what is far from the end of its lane.
+- *Arrivals* of open-loop clients are a tournament: a leaf per client with the instant of its next request,
+  the winner at the root (Knuth, The Art of Computer Programming 3, 5.4.1).
 - *Timers* of constant delay are a list per delay, linked through the requests. They end in the order of their
   setting, and one that is void leaves its list at once.
 
-`heads` holds the earliest instant of each, as the bits of the float: those of positive floats compare like the
-floats. For the timers a lower bound is enough: hardly one ever comes to its time. One sequence number runs over lanes, heap and timers, so ties keep
-their order; arrivals go before all else.
+`heads` holds the earliest instant of each, as the bits of the float: those of positive floats compare like
+the floats. For the timers a lower bound is enough, since hardly one ever comes to its time. One sequence number
+runs over lanes, heap and timers, so ties keep their order; arrivals go before all else.
 """
 
 from __future__ import annotations
@@ -21,10 +21,19 @@ from .options import rare, step
 
 EVENT = np.dtype([("bits", "i8"), ("number", "i8"), ("what", "i8")])  # what: i * KINDS + kind
 STATE = np.dtype(
-    [("pending", "i8"), ("number", "i8"), ("events", "i8"), ("credit", "i8"), ("end", "i8"), ("timer", "i8")],
+    [
+        ("pending", "i8"),
+        ("number", "i8"),
+        ("events", "i8"),
+        ("credit", "i8"),
+        ("end", "i8"),
+        ("timer", "i8"),
+        ("noticed", "i8"),
+    ],
     align=True,
 )
 LANE = np.dtype([("head", "i8"), ("tail", "i8"), ("mask", "i8")], align=True)
+NOTICE = np.dtype([("t", "f8"), ("what", "i8"), ("i", "i8")])
 LEAF = np.dtype([("bits", "i8"), ("c", "i8")], align=True)
 LIST = np.dtype([("delay_s", "f8"), ("head", "i4"), ("tail", "i4")], align=True)
 
@@ -251,7 +260,7 @@ def number_of(w, k):
 
 @step
 def earliest(w):
-    """Find the source of the next event, and its instant as bits; without branches, which could not be foreseen."""
+    """Find the source of the next event, and its instant; without branches, which could not be foreseen."""
     h = w.heads
     best, least, tied = 0, h[0], 0
     for k in range(1, SOURCES):

@@ -208,4 +208,6 @@ def _typed(context, builder, kind, place):
 
 
 def _size(context, item):
-    return item.size if isinstance(item, types.Record) else context.get_abi_sizeof(context.get_data_type(item))
+    return (
+        item.size if isinstance(item, types.Record) else context.get_abi_sizeof(context.get_data_type(item))
+    )
