@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.profile import Profile
     from nodeportsim.scenario.spec import Clients, Scenario
 
+    from .build import Shape
+
     Counts = NDArray[np.int64]
     Shares = NDArray[np.float64]
 
@@ -144,7 +146,7 @@ def simulate(
     start_balancer(control)
     plane.start()
     _run(scenario, plane)
-    return _read(replication, plane, control)
+    return _read(replication, plane, control, shape)
 
 
 def _plane(world: World, engine: Engine) -> Any:
@@ -186,7 +188,7 @@ def _run(scenario: Scenario, plane: Any) -> None:
         plane.advance(end_s)
 
 
-def _read(number: int, plane: Any, control: Control) -> Replication:
+def _read(number: int, plane: Any, control: Control, shape: Shape) -> Replication:
     """Read the world's counters."""
     w = plane.world
     counts, cores, duration_s = w.counts, len(w.cpu_free_s[0]), w.config.duration_s
@@ -210,15 +212,15 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         timeline=series[:, : 2 + causes],
         second_latency_ns=series[:, 2 + causes],
         phases=_array(w.phases),
-        nodes=np.array([(n.connections, n.requests) for n in nodes], np.int64).reshape(-1, 2),
-        pods=np.array([(p.connections, p.requests) for p in w.pods], np.int64).reshape(-1, 2),
-        conntrack_peak=np.array([n.conntrack_peak for n in nodes], np.int64),
+        nodes=_columns(shape, nodes, "connections", "requests"),
+        pods=_columns(shape, w.pods, "connections", "requests"),
+        conntrack_peak=_array(shape.column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
         retransmissions=int(counts.retransmissions),
         orphans=int(counts.orphans),
-        node_utilisation=np.array([n.busy_s / (cores * duration_s) for n in nodes]),
-        pod_utilisation=np.array([p.busy_s / (p.workers * duration_s) for p in w.pods]),
+        node_utilisation=_shares(shape, nodes, cores * duration_s),
+        pod_utilisation=_shares(shape, w.pods, control.scenario.pods.workers * duration_s),
         milestones=tuple(control.milestones),
         events=int(plane.events),
         trace=_trace(w),
@@ -227,6 +229,15 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
 
 def _array(rows: Any) -> Counts:
     return np.array(rows, np.int64)
+
+
+def _columns(shape: Shape, rows: Any, *names: str) -> Counts:
+    return np.stack([_array(shape.column(rows, name)) for name in names], axis=1)
+
+
+def _shares(shape: Shape, rows: Any, whole_s: float) -> Shares:
+    """Which part of its time each was busy."""
+    return np.array(shape.column(rows, "busy_s"), np.float64) / whole_s
 
 
 def _trace(w: World) -> NDArray[Any]:

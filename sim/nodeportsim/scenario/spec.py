@@ -10,6 +10,7 @@ is expected to set, and the report lists them as such.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -392,8 +393,11 @@ class Scenario(Spec):
     @property
     def placement(self) -> tuple[Placement, ...]:
         """Where every pod stands: as given, else round robin over the nodes."""
-        names = self.cluster.names
-        return self.pods.placement or tuple(
-            Placement(name=f"{self.service.name}-{p}", node=names[p % len(names)])
-            for p in range(self.service.replicas)
-        )
+        service = self.service
+        return self.pods.placement or _round_robin(service.name, service.replicas, self.cluster.names)
+
+
+@lru_cache(maxsize=2)  # Not in the scenario: a copy with other nodes or replicas would take it along.
+def _round_robin(service: str, replicas: int, nodes: tuple[str, ...]) -> tuple[Placement, ...]:
+    """Place the replicas of a Service over the nodes; made once, for a run asks for it again and again."""
+    return tuple(Placement(name=f"{service}-{p}", node=nodes[p % len(nodes)]) for p in range(replicas))
