@@ -150,9 +150,8 @@ class Cluster(Spec):
     def _names(self) -> Self:
         for field, given in (("nodeNames", self.node_names), ("nodeZones", self.node_zones)):
             if given and len(given) != self.nodes:
-                raise FieldError(
-                    f"must hold one entry for each of the {self.nodes} nodes", field, got=len(given)
-                )
+                rule = f"must hold one entry for each of the {self.nodes} nodes"
+                raise FieldError(rule, field, got=len(given))
         if len(set(self.node_names)) != len(self.node_names):
             raise FieldError("must be distinct", "nodeNames")
         if self.objects is not None:
@@ -393,11 +392,9 @@ class Scenario(Spec):
     @property
     def placement(self) -> tuple[Placement, ...]:
         """Where every pod stands: as given, else round robin over the nodes."""
-        service = self.service
-        return self.pods.placement or _round_robin(service.name, service.replicas, self.cluster.names)
+        return self.pods.placement or _spread(self.service.name, self.service.replicas, self.cluster.names)
 
 
-@lru_cache(maxsize=2)  # Not in the scenario: a copy with other nodes or replicas would take it along.
-def _round_robin(service: str, replicas: int, nodes: tuple[str, ...]) -> tuple[Placement, ...]:
-    """Place the replicas of a Service over the nodes; made once, for a run asks for it again and again."""
+@lru_cache(maxsize=2)  # Asked for many times a run. Not kept in the scenario: its copies would take it along.
+def _spread(service: str, replicas: int, nodes: tuple[str, ...]) -> tuple[Placement, ...]:
     return tuple(Placement(name=f"{service}-{p}", node=nodes[p % len(nodes)]) for p in range(replicas))
