@@ -72,11 +72,6 @@ class Plain:
                 setattr(row, name, value)
 
     @staticmethod
-    def column(rows: list[Any], name: str) -> list[Any]:
-        """Read one field of all rows."""
-        return [getattr(row, name) for row in rows]
-
-    @staticmethod
     def numbers(values: Sequence[float], _type: str) -> list[Any]:
         """Make a row of numbers."""
         return list(values)
@@ -105,11 +100,6 @@ class Structs:
         """Set fields of all rows: a list holds a value for each, anything else is for all."""
         for name, given in columns.items():
             rows[name] = given
-
-    @staticmethod
-    def column(rows: Any, name: str) -> Any:
-        """Read one field of all rows."""
-        return rows[name]
 
     @staticmethod
     def numbers(values: Sequence[float], kind: str) -> Any:

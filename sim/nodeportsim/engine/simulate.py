@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.profile import Profile
     from nodeportsim.scenario.spec import Clients, Scenario
 
-    from .build import Shape
-
     Counts = NDArray[np.int64]
     Shares = NDArray[np.float64]
 
@@ -146,7 +144,7 @@ def simulate(
     start_balancer(control)
     plane.start()
     _run(scenario, plane)
-    return _read(replication, plane, control, shape)
+    return _read(replication, plane, control)
 
 
 def _plane(world: World, engine: Engine) -> Any:
@@ -188,7 +186,7 @@ def _run(scenario: Scenario, plane: Any) -> None:
         plane.advance(end_s)
 
 
-def _read(number: int, plane: Any, control: Control, shape: Shape) -> Replication:
+def _read(number: int, plane: Any, control: Control) -> Replication:
     """Read the world's counters."""
     w = plane.world
     counts, cores, duration_s = w.counts, len(w.cpu_free_s[0]), w.config.duration_s
@@ -212,15 +210,15 @@ def _read(number: int, plane: Any, control: Control, shape: Shape) -> Replicatio
         timeline=series[:, : 2 + causes],
         second_latency_ns=series[:, 2 + causes],
         phases=_array(w.phases),
-        nodes=_columns(shape, nodes, "connections", "requests"),
-        pods=_columns(shape, w.pods, "connections", "requests"),
-        conntrack_peak=_array(shape.column(nodes, "conntrack_peak")),
+        nodes=_columns(nodes, "connections", "requests"),
+        pods=_columns(w.pods, "connections", "requests"),
+        conntrack_peak=_array(_column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
         retransmissions=int(counts.retransmissions),
         orphans=int(counts.orphans),
-        node_utilisation=_shares(shape, nodes, cores * duration_s),
-        pod_utilisation=_shares(shape, w.pods, control.scenario.pods.workers * duration_s),
+        node_utilisation=_shares(nodes, cores * duration_s),
+        pod_utilisation=_shares(w.pods, control.scenario.pods.workers * duration_s),
         milestones=tuple(control.milestones),
         events=int(plane.events),
         trace=_trace(w),
@@ -231,13 +229,18 @@ def _array(rows: Any) -> Counts:
     return np.array(rows, np.int64)
 
 
-def _columns(shape: Shape, rows: Any, *names: str) -> Counts:
-    return np.stack([_array(shape.column(rows, name)) for name in names], axis=1)
+def _column(rows: Any, name: str) -> Any:
+    """Read one field of all rows, from either shape."""
+    return rows[name] if isinstance(rows, np.ndarray) else [getattr(row, name) for row in rows]
 
 
-def _shares(shape: Shape, rows: Any, whole_s: float) -> Shares:
+def _columns(rows: Any, *names: str) -> Counts:
+    return np.stack([_array(_column(rows, name)) for name in names], axis=1)
+
+
+def _shares(rows: Any, whole_s: float) -> Shares:
     """Which part of its time each was busy."""
-    return np.array(shape.column(rows, "busy_s"), np.float64) / whole_s
+    return np.array(_column(rows, "busy_s"), np.float64) / whole_s
 
 
 def _trace(w: World) -> NDArray[Any]:
