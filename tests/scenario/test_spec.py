@@ -104,3 +104,27 @@ def test_pods_without_a_place_stand_round_robin() -> None:
         ("a-1", "node-2"),
         ("a-2", "node-1"),
     ]
+
+
+def test_a_copy_with_other_nodes_or_replicas_places_its_pods_anew() -> None:
+    scenario = Scenario(cluster=Cluster(nodes=2), service=Service(replicas=5))
+    assert len(scenario.placement) == 5
+    fewer = scenario.model_copy(update={"service": Service(replicas=3)})
+    named = scenario.model_copy(update={"cluster": Cluster(nodes=2, node_names=("a", "b"))})
+
+    assert [p.name for p in fewer.placement] == ["web-0", "web-1", "web-2"]
+    assert [p.node for p in named.placement] == ["a", "b", "a", "b", "a"]
+
+
+def test_a_placement_is_made_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    placing = Placement.__init__
+
+    def counted(self: Placement, **kwargs: Any) -> None:
+        made.append(kwargs["name"])
+        placing(self, **kwargs)
+
+    monkeypatch.setattr(Placement, "__init__", counted)
+    scenario = Scenario(service=Service(name="once", replicas=4))
+    assert [p.name for _ in range(3) for p in scenario.placement] == 3 * made
+    assert len(made) == 4

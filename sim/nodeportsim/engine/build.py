@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import repeat
 from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,13 @@ class Plain:
         return [Plain.rows(record, m) for _ in range(n)]
 
     @staticmethod
+    def fill(rows: list[Any], **columns: Any) -> None:
+        """Set fields of all rows: a list holds a value for each, anything else is for all."""
+        for name, given in columns.items():
+            for row, value in zip(rows, given if isinstance(given, list) else repeat(given), strict=False):
+                setattr(row, name, value)
+
+    @staticmethod
     def numbers(values: Sequence[float], _type: str) -> list[Any]:
         """Make a row of numbers."""
         return list(values)
@@ -87,6 +95,12 @@ class Structs:
     def table(record: type, n: int, m: int) -> Any:
         """Make n rows of m blank records."""
         return np.zeros((n, m), R.struct(record)).view(np.recarray)
+
+    @staticmethod
+    def fill(rows: Any, **columns: Any) -> None:
+        """Set fields of all rows: a list holds a value for each, anything else is for all."""
+        for name, given in columns.items():
+            rows[name] = given
 
     @staticmethod
     def numbers(values: Sequence[float], kind: str) -> Any:
@@ -150,9 +164,9 @@ def world_of(
     )
     _configure(world, scenario, replication, warmup_s, trace)
     _fill_network(world, network)
-    _fill_nodes(world, scenario, network)
-    _fill_pods(world, scenario)
-    _fill_clients(world, scenario, network)
+    _fill_nodes(world, scenario, network, shape)
+    _fill_pods(world, scenario, shape)
+    _fill_clients(world, scenario, network, shape)
     _link(world)
     return world
 
@@ -198,15 +212,13 @@ def _fill_network(w: R.World, network: Paths) -> None:
             row[k] = t
 
 
-def _fill_nodes(w: R.World, scenario: Scenario, network: Paths) -> None:
+def _fill_nodes(w: R.World, scenario: Scenario, network: Paths, shape: Shape) -> None:
     """Fill in the nodes; what stands outside the cluster counts as one more, in the first zone."""
-    places = (*network.node_zone, 0)
-    for n, node in enumerate(w.nodes):
-        node.up, node.zone, node.healthy = 1, places[n], 1
-        node.conntrack_max = conntrack_max(scenario)
-        node.booted_s = -1e300
-        for sticky in w.sticky[n]:
-            sticky.pod = -1
+    zones = [*network.node_zone, 0][: len(w.nodes)]
+    most = conntrack_max(scenario)
+    shape.fill(w.nodes, up=1, zone=zones, healthy=1, conntrack_max=most, booted_s=-1e300)
+    for remembered in w.sticky:
+        shape.fill(remembered, pod=-1)
 
 
 def conntrack_max(scenario: Scenario) -> int:
@@ -217,22 +229,21 @@ def conntrack_max(scenario: Scenario) -> int:
     return given or (min(1_048_576, automatic) if capped else automatic)
 
 
-def _fill_pods(w: R.World, scenario: Scenario) -> None:
-    where = {name: n for n, name in enumerate(scenario.cluster.names)}
-    for pod, place in zip(w.pods, scenario.placement, strict=True):
-        pod.node = where[place.node] if place.node is not None else len(where)
-        pod.up, pod.workers, pod.weight = 1, scenario.pods.workers, 1
+def _fill_pods(w: R.World, scenario: Scenario, shape: Shape) -> None:
+    where: dict[str | None, int] = {name: n for n, name in enumerate(scenario.cluster.names)}
+    where[None] = len(where)
+    nodes = [where[place.node] for place in scenario.placement]
+    shape.fill(w.pods, node=nodes, up=1, workers=scenario.pods.workers, weight=1)
 
 
-def _fill_clients(w: R.World, scenario: Scenario, network: Paths) -> None:
+def _fill_clients(w: R.World, scenario: Scenario, network: Paths, shape: Shape) -> None:
     first = trace_first = 0
     for g, given in enumerate(scenario.clients):
         _fill_group(w.groups[g], given, first, trace_first)
-        for c in range(first, first + given.count):
-            client = w.clients[c]
-            client.group, client.resolved_s, client.home = g, -1.0, _home(given, c - first, w)
-            client.zone = network.client_zone[g]
-            client.idle_head = client.idle_tail = client.wait_head = client.wait_tail = -1
+        clients = w.clients[first : first + given.count]
+        homes = [_home(given, place, w) for place in range(given.count)]
+        shape.fill(clients, group=g, resolved_s=-1.0, home=homes, zone=network.client_zone[g])
+        shape.fill(clients, idle_head=-1, idle_tail=-1, wait_head=-1, wait_tail=-1)
         first, trace_first = first + given.count, trace_first + len(given.trace_s)
 
 

@@ -13,7 +13,7 @@ Sources: docs/models/control-plane.md. Left out: API server latency and outage, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +22,7 @@ from nodeportsim.kubeproxy.sync import Runner
 from . import draws
 from .records import CONNTRACK_FULL, DROP, PHASES, REFUSE
 from .rules import Rules
-from .slices import Conditions, Listing, Slices
+from .slices import NOTHING, Conditions, Slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
 
     from .records import World
+    from .slices import Listed, Version
 
     Process = Generator[simpy.Event, Any, None]
 
@@ -65,11 +66,11 @@ class Proxy:
     """One node's kube-proxy: what it has seen and what it has written."""
 
     runner: Runner
-    wanted: int = 0  # version of the slices it writes
+    wanted: Version  # of the slices, that it writes
     syncs: int = 0
     running: bool = True
     sync: SyncKind = "partial"  # the next one
-    listing: Listing | None = None  # what its rules say
+    listed: Listed = NOTHING  # what its rules say
     wake: Any = None
 
 
@@ -93,23 +94,25 @@ class Control:
         self.clocks = self.scenario.cluster.control_plane
         self.names = self.scenario.cluster.names
         self.rules = Rules(self.scenario, self.profile)
-        placed = self.scenario.placement
-        self.slices = Slices(
-            (
-                Conditions(ready=p.ready, serving=p.serving, terminating=p.terminating, node=p.node)
-                for p in placed
-            ),
-            self._policy(),
-            self.plane.add_endpoints,
-        )
+        placed = (Conditions(**vars(place)) for place in self.scenario.placement)
+        self.slices = Slices(placed, self._policy(), self.plane.add_endpoints)
+        self._standing = self._sorted()
         idle = Runner(min_sync_period_s=self.scenario.cluster.proxy.min_sync_period_s)
-        self.proxies = [Proxy(idle, wake=self.env.event()) for _ in self.names]
+        self.proxies = [Proxy(idle, self.slices.latest, wake=self.env.event()) for _ in self.names]
         self.renewed_s = [0.0] * len(self.names)  # last lease renewal of each node
         self.dirty = self.env.event()
         for n, node in enumerate(self.world.nodes):
             self.rules.established(node, self.world.config)
             if n < len(self.names):
                 self._program(n)
+
+    def _sorted(self) -> list[set[int]]:
+        """Sort the pods by node, for large clusters: looking through all of them at every event is slow."""
+        places = {name: n for n, name in enumerate(self.names)}
+        standing: list[set[int]] = [set() for _ in (*self.names, None)]  # The last: outside the cluster.
+        for p, conditions in enumerate(self.slices.pods):
+            standing[places.get(conditions.node or "", -1)].add(p)
+        return standing
 
     # -- what the data plane sees ------------------------------------------------------------
 
@@ -129,15 +132,15 @@ class Control:
     def _program(self, n: int) -> None:
         """Write the rules of node n: its endpoints, and their prices at a newly drawn position."""
         proxy = self.proxies[n]
-        listing = self.slices.listing(proxy.wanted, self.names[n])
-        turn = self._turn(n, proxy, listing.pods)
+        listed, everywhere, here = proxy.wanted.listing(self.names[n])
+        turn = self._turn(n, proxy, listed)
         node = self.world.nodes[n]
-        node.first, node.endpoints, node.turn = listing.first, len(listing.pods), turn
-        node.empty = DROP if self._policy() == "Local" and listing.everywhere else REFUSE
+        node.first, node.endpoints, node.turn = listed.first, len(listed.pods), turn
+        node.empty = DROP if self._policy() == "Local" and everywhere else REFUSE
         node.programmed = 1
         position = self.uniform(draws.POSITION, n, proxy.syncs)
-        self.rules.program(node, listing.everywhere, listing.here, position)
-        proxy.listing, proxy.syncs = listing, proxy.syncs + 1
+        self.rules.program(node, everywhere, here, position)
+        proxy.listed, proxy.syncs = listed, proxy.syncs + 1
 
     def _policy(self) -> Policy:
         """Traffic policy that decides for the clients of this scenario."""
@@ -148,13 +151,13 @@ class Control:
             else service.external_traffic_policy
         )
 
-    def _turn(self, n: int, proxy: Proxy, pods: tuple[int, ...]) -> int:
+    def _turn(self, n: int, proxy: Proxy, listed: Listed) -> int:
         """Keep an ipvs round robin at its place in the list; a new list starts at a random one."""
-        old = proxy.listing.pods if proxy.listing else ()
+        old = proxy.listed.pods
         last = old[self.world.nodes[n].turn] if old else -1
-        if last in pods:
-            return pods.index(last)
-        return int(self.uniform(draws.TURN, n, proxy.syncs) * max(1, len(pods)))
+        if last in listed.members:
+            return listed.rank(last)
+        return int(self.uniform(draws.TURN, n, proxy.syncs) * max(1, len(listed.pods)))
 
     # -- processes ---------------------------------------------------------------------------
 
@@ -239,12 +242,18 @@ class Control:
         homes = [n for n in range(len(self.names)) if n not in self.unknown]
         if not homes:
             return
-        load = {n: len(self.pods_of(n)) for n in homes}
-        self.note("pod evicted", self.scenario.placement[p].name)
+        self.note("pod evicted", self.slices.pods[p].name)
         self.kill(p, told=False)
-        self.world.pods[p].node = min(homes, key=lambda n: (load[n], n))
+        self._move(p, min(homes, key=lambda n: (len(self._standing[n]), n)))
         self.set_pod(p, ready=False, gone=True)
         yield from self.bring_up(p)
+
+    def _move(self, p: int, n: int) -> None:
+        """Put a pod on another node."""
+        pod = self.world.pods[p]
+        self._standing[int(pod.node)].discard(p)
+        self._standing[n].add(p)
+        pod.node = n
 
     def _node_is_back(self, n: int) -> None:
         """A renewal after Unknown: Ready again, and so are the pods that run and pass their probe."""
@@ -290,7 +299,7 @@ class Control:
             self.note("rules updated", self.names[n])
             self._judge(n)
             self._settle()
-            if wanted < self.slices.latest:
+            if wanted is not self.slices.latest:
                 self._wake(proxy)
 
     def _proxying(self, n: int) -> bool:
@@ -301,16 +310,18 @@ class Control:
 
     def pods_of(self, n: int) -> list[int]:
         """List the pods that stand on node n."""
-        return [p for p in range(len(self.world.pods)) if int(self.world.pods[p].node) == n]
+        return sorted(self._standing[n])
 
     def set_pod(self, p: int, *, ready: bool, terminating: bool | None = None, gone: bool = False) -> None:
         """Write a pod's conditions to the API server."""
         old = self.slices.pods[p]
         ending = old.terminating if terminating is None else terminating
         node = old.node and self.names[int(self.world.pods[p].node)]
-        new = Conditions(ready=ready and not ending, serving=ready, terminating=ending, node=node, gone=gone)
+        new = replace(
+            old, ready=ready and not ending, serving=ready, terminating=ending, node=node, gone=gone
+        )
         if new != old:
-            self.slices.pods[p] = new
+            self.slices.write(p, new)
             if not self.dirty.triggered:
                 self.dirty.succeed()
 
@@ -344,7 +355,7 @@ class Control:
 
     def ready_here(self, n: int) -> bool:
         """Tell whether node n's kube-proxy knows of a ready endpoint of its own."""
-        return self.slices.ready_on(self.proxies[n].wanted, self.names[n])
+        return self.names[n] in self.proxies[n].wanted.ready
 
     def resync(self, n: int, sync: SyncKind) -> None:
         """Let node n's kube-proxy catch up."""
@@ -369,8 +380,8 @@ class Control:
         self._settle()
 
     def _judge(self, n: int) -> None:
-        node, listing = self.world.nodes[n], self.proxies[n].listing
-        lies = node.up and not node.cut and listing is not None and not self.dead.isdisjoint(listing.members)
+        node, listed = self.world.nodes[n], self.proxies[n].listed
+        lies = node.up and not node.cut and not self.dead.isdisjoint(listed.members)
         (self.lying.add if lies else self.lying.discard)(n)
 
     def _settle(self) -> None:

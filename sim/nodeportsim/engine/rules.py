@@ -7,7 +7,7 @@ A Service's place in KUBE-SERVICES and KUBE-NODEPORTS is a Go map's iteration or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from nodeportsim.kubeproxy.rules import walk
@@ -22,13 +22,22 @@ if TYPE_CHECKING:
 
     from .records import Config, Node
 
+REMEMBERED = 1024  # Cases kept; nodes differ by their own endpoints, and by position where that counts.
 
-@dataclass(frozen=True)
+
+@dataclass
 class Rules:
-    """Prices of the rules of one scenario's cluster."""
+    """Prices of the rules of one scenario's cluster; nodes that see the same share them."""
 
     scenario: Scenario
     profile: Profile
+
+    def __post_init__(self) -> None:
+        remember = lru_cache(maxsize=REMEMBERED)
+        self.view = remember(self._view)
+        self.prices = remember(self._prices)
+        self.transit_s = remember(self._transit_s)
+        self.sync_s = remember(self._sync_s)
 
     @cached_property
     def packet(self) -> Packet:
@@ -72,20 +81,37 @@ class Rules:
 
     def program(self, node: Node, endpoints: int, local: int, u: float) -> None:
         """Price the rules a node has just written for so many endpoints, at a drawn position."""
-        shape, port = self.shape(endpoints, local), self.port(endpoints, local)
+        _, _, places = self.view(endpoints, local)
+        # Only iptables walks to the place; the other modes look it up, so their nodes share one price.
+        place = int(u * places) if self.scenario.cluster.proxy.mode == "iptables" else 0
+        for name, price_s in self.prices(endpoints, local, 1 + place).items():
+            setattr(node, name, price_s)
+
+    def _view(self, endpoints: int, local: int) -> tuple[Shape, ServicePort, int]:
+        """Shape, port and number of positions."""
+        shape = self.shape(endpoints, local)
         places = shape.node_ports if self.packet == "nodeport" else shape.cluster_ips
+        return shape, self.port(endpoints, local), places
+
+    def _prices(self, endpoints: int, local: int, position: int) -> dict[str, float]:
+        """Prices by the name of the node's field."""
+        shape, port, _ = self.view(endpoints, local)
         usable = port.external_endpoints if self.packet == "nodeport" else port.internal_endpoints
-        node.transit_s = self._price(shape, port, "podip", None, sticky=False)[0]
+        prices = {"transit_s": self.transit_s(endpoints, local)}
         if usable == 0:
             closed = walk(self.scenario.cluster.proxy.mode, shape, port, self.packet)
-            node.refuse_s = self.profile.walk_s(self.key, self.packet, closed)
-            return
-        position = 1 + int(u * places)
-        node.walk_s, node.endpoint_s = self._price(shape, port, self.packet, position, sticky=False)
+            return prices | {"refuse_s": self.profile.walk_s(self.key, self.packet, closed)}
+        walk_s, endpoint_s = self._price(shape, port, self.packet, position, sticky=False)
+        prices |= {"walk_s": walk_s, "endpoint_s": endpoint_s}
         if port.affinity:
-            node.sticky_s, node.sticky_endpoint_s = self._price(
-                shape, port, self.packet, position, sticky=True
-            )
+            sticky_s, each_s = self._price(shape, port, self.packet, position, sticky=True)
+            prices |= {"sticky_s": sticky_s, "sticky_endpoint_s": each_s}
+        return prices
+
+    def _transit_s(self, endpoints: int, local: int) -> float:
+        """Price of a first packet to a pod's own address: it passes all ClusterIPs, in whatever order."""
+        shape, port, _ = self.view(endpoints, local)
+        return self._price(shape, port, "podip", None, sticky=False)[0]
 
     def _price(
         self, shape: Shape, port: ServicePort, packet: Packet, position: float | None, *, sticky: bool
@@ -101,6 +127,6 @@ class Rules:
             config.overlay_s = self.profile.overlay_connect_s
             config.overlay_packet_s = self.profile.overlay_request_s
 
-    def sync_s(self, endpoints: int, kind: SyncKind) -> float:
+    def _sync_s(self, endpoints: int, kind: SyncKind) -> float:
         """Duration of one sync."""
         return self.profile.sync_s(self.key, self.shape(endpoints, 0), kind)

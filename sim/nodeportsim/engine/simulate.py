@@ -219,15 +219,15 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         timeline=series[:, : 2 + causes],
         second_latency_ns=series[:, 2 + causes],
         phases=_array(w.phases),
-        nodes=np.array([(n.connections, n.requests) for n in nodes], np.int64).reshape(-1, 2),
-        pods=np.array([(p.connections, p.requests) for p in w.pods], np.int64).reshape(-1, 2),
-        conntrack_peak=np.array([n.conntrack_peak for n in nodes], np.int64),
+        nodes=_columns(nodes, "connections", "requests"),
+        pods=_columns(w.pods, "connections", "requests"),
+        conntrack_peak=_array(_column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
         retransmissions=int(counts.retransmissions),
         orphans=int(counts.orphans),
-        node_utilisation=np.array([n.busy_s / (cores * duration_s) for n in nodes]),
-        pod_utilisation=np.array([p.busy_s / (p.workers * duration_s) for p in w.pods]),
+        node_utilisation=_shares(nodes, cores * duration_s),
+        pod_utilisation=_shares(w.pods, control.scenario.pods.workers * duration_s),
         milestones=tuple(control.milestones),
         events=int(plane.events),
         trace=_trace(w),
@@ -236,6 +236,20 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
 
 def _array(rows: Any) -> Counts:
     return np.array(rows, np.int64)
+
+
+def _column(rows: Any, name: str) -> Any:
+    """Read one field of all rows, from either shape."""
+    return rows[name] if isinstance(rows, np.ndarray) else [getattr(row, name) for row in rows]
+
+
+def _columns(rows: Any, *names: str) -> Counts:
+    return np.stack([_array(_column(rows, name)) for name in names], axis=1)
+
+
+def _shares(rows: Any, whole_s: float) -> Shares:
+    """Which part of its time each was busy."""
+    return np.array(_column(rows, "busy_s"), np.float64) / whole_s
 
 
 def _trace(w: World) -> NDArray[Any]:

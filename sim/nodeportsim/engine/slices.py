@@ -1,42 +1,73 @@
 """EndpointSlices: what the API server says of every pod, version by version, and who may use what.
 
 A node's rules are a version of the endpoint list: the one it programmed last. Versions are shared by the
-nodes (under policy Cluster all nodes may use the same endpoints), so there is no nodes x pods table.
+nodes (under policy Cluster all nodes may use the same endpoints), so there is no nodes x pods table. A
+version lives here as long as a kube-proxy has it in its rules or is about to write it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from nodeportsim.kubeproxy.endpoints import Endpoint, usable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nodeportsim.kubeproxy.walk import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """What the API server says of one pod."""
+class Conditions(Endpoint):
+    """What the API server says of one pod; one that is gone is neither ready nor serving."""
 
-    ready: bool
-    serving: bool
-    terminating: bool
-    node: str | None
     gone: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """Endpoints a node may use: where the world keeps them, and which pods they are."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Listed:
+    """Usable endpoints by rising pod number; the world keeps them from `first` on."""
 
     first: int
     pods: tuple[int, ...]
-    members: frozenset[int]
+
+    @cached_property
+    def members(self) -> frozenset[int]:
+        """The same as a set, made once for all nodes."""
+        return frozenset(self.pods)
+
+    def rank(self, pod: int) -> int:
+        """Return the place of a member."""
+        return bisect_left(self.pods, pod)
+
+
+NOTHING = Listed(first=0, pods=())
+
+
+class Listing(NamedTuple):
+    """Endpoints a node may use, and what its rules count."""
+
+    listed: Listed
     everywhere: int  # usable endpoints of the whole cluster
     here: int  # usable endpoints on the node
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Version:
+    """The slices as they were written once. Where policy Local decides, `everywhere` is only counted."""
+
+    local: bool
+    everywhere: Listed
+    here: Mapping[str, Listed]
+    ready: frozenset[str]  # nodes with a ready endpoint; a terminating one does not count
+
+    def listing(self, node: str) -> Listing:
+        """Return what this version gives to one node."""
+        here = self.here.get(node, NOTHING)
+        return Listing(here if self.local else self.everywhere, len(self.everywhere.pods), len(here.pods))
 
 
 class Slices:
@@ -56,58 +87,51 @@ class Slices:
         self, pods: Iterable[Conditions], policy: Policy, store: Callable[[Sequence[int]], int]
     ) -> None:
         self.pods = list(pods)
-        self.latest = 0
-        self._policy = policy
         self._store = store
-        self._everywhere: list[tuple[int, ...]] = []
-        self._here: list[dict[str, tuple[int, ...]]] = []
-        self._ready_on: list[set[str | None]] = []
-        self._first: dict[tuple[int, str], int] = {}
-        self._sets: dict[int, frozenset[int]] = {}
+        self._changed = {conditions.node for conditions in self.pods}
+        self.latest = Version(local=policy == "Local", everywhere=NOTHING, here={}, ready=frozenset())
         self.publish()
 
+    def write(self, p: int, conditions: Conditions) -> None:
+        """Change what is said of a pod; the next version will say it."""
+        self._changed |= {self.pods[p].node, conditions.node}
+        self.pods[p] = conditions
+
     def publish(self) -> None:
-        """Write the conditions of the moment as a new version."""
-        listed = [(p, c) for p, c in enumerate(self.pods) if not c.gone]
-        by_node: dict[str, list[tuple[int, Conditions]]] = {}
-        for p, conditions in listed:
-            if conditions.node is not None:
-                by_node.setdefault(conditions.node, []).append((p, conditions))
-        self._everywhere.append(_usable(listed, "", "Cluster"))
-        self._here.append({node: _usable(rows, node, "Local") for node, rows in by_node.items()})
-        self._ready_on.append({conditions.node for _, conditions in listed if conditions.ready})
-        self.latest = len(self._everywhere) - 1
-
-    def ready_on(self, version: int, node: str) -> bool:
-        """Tell whether a version has a ready endpoint on the node; a terminating one does not count."""
-        return node in self._ready_on[version]
-
-    def listing(self, version: int, node: str) -> Listing:
-        """Return what a version gives to one node."""
-        everywhere, here = self._everywhere[version], self._here[version].get(node, ())
-        local = self._policy == "Local"
-        pods, key = (here, (version, node)) if local else (everywhere, (version, ""))
-        if key not in self._first:
-            self._first[key] = self._store(pods)
-        return Listing(
-            first=self._first[key],
-            pods=pods,
-            members=frozenset(pods) if local else self._members(version),
-            everywhere=len(everywhere),
-            here=len(here),
+        """Write the conditions of the moment as a new version; it shares what has not changed."""
+        standing: dict[str, list[int]] = {node: [] for node in self._changed if node is not None}
+        for p, conditions in enumerate(self.pods):
+            if conditions.node in standing:
+                standing[conditions.node].append(p)
+        ready = {node for node, pods in standing.items() if any(self.pods[p].ready for p in pods)}
+        old = self.latest
+        self.latest = Version(
+            local=old.local,
+            everywhere=self._everywhere(),
+            here={**old.here, **self._here(standing)},
+            ready=old.ready.difference(standing) | ready,
         )
+        self._changed = set()
 
-    def _members(self, version: int) -> frozenset[int]:
-        """Return the members of a cluster-wide version, made once."""
-        if version not in self._sets:
-            self._sets[version] = frozenset(self._everywhere[version])
-        return self._sets[version]
+    def _everywhere(self) -> Listed:
+        """List what the whole cluster may use; stored if it is new and any node programs it."""
+        old = self.latest
+        pods = usable(self.pods, node="", policy="Cluster")
+        if pods == old.everywhere.pods:
+            return old.everywhere
+        return Listed(first=0 if old.local else self._store(pods), pods=pods)
 
+    def _here(self, standing: Mapping[str, Sequence[int]]) -> dict[str, Listed]:
+        """List what each of these nodes has of its own; stored, all at once, if nodes program that."""
+        lists = {node: self._on(node, pods) for node, pods in standing.items()}
+        if not self.latest.local:
+            return {node: Listed(first=0, pods=pods) for node, pods in lists.items()}
+        first, stored = self._store([p for pods in lists.values() for p in pods]), {}
+        for node, pods in lists.items():
+            stored[node] = Listed(first=first, pods=pods)
+            first += len(pods)
+        return stored
 
-def _usable(rows: Sequence[tuple[int, Conditions]], node: str, policy: Policy) -> tuple[int, ...]:
-    """Return the pods that kube-proxy would use among these."""
-    endpoints = [
-        Endpoint(name=str(p), node=c.node, ready=c.ready, serving=c.serving, terminating=c.terminating)
-        for p, c in rows
-    ]
-    return tuple(rows[k][0] for k in usable(endpoints, node=node, policy=policy))
+    def _on(self, node: str, pods: Sequence[int]) -> tuple[int, ...]:
+        """Return which of the pods on a node its kube-proxy would use under policy Local."""
+        return tuple(pods[k] for k in usable([self.pods[p] for p in pods], node=node, policy="Local"))

@@ -10,6 +10,7 @@ is expected to set, and the report lists them as such.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -149,9 +150,8 @@ class Cluster(Spec):
     def _names(self) -> Self:
         for field, given in (("nodeNames", self.node_names), ("nodeZones", self.node_zones)):
             if given and len(given) != self.nodes:
-                raise FieldError(
-                    f"must hold one entry for each of the {self.nodes} nodes", field, got=len(given)
-                )
+                rule = f"must hold one entry for each of the {self.nodes} nodes"
+                raise FieldError(rule, field, got=len(given))
         if len(set(self.node_names)) != len(self.node_names):
             raise FieldError("must be distinct", "nodeNames")
         if self.objects is not None:
@@ -416,8 +416,9 @@ class Scenario(Spec):
     @property
     def placement(self) -> tuple[Placement, ...]:
         """Where every pod stands: as given, else round robin over the nodes."""
-        names = self.cluster.names
-        return self.pods.placement or tuple(
-            Placement(name=f"{self.service.name}-{p}", node=names[p % len(names)])
-            for p in range(self.service.replicas)
-        )
+        return self.pods.placement or _spread(self.service.name, self.service.replicas, self.cluster.names)
+
+
+@lru_cache(maxsize=2)  # Asked for many times a run. Not kept in the scenario: its copies would take it along.
+def _spread(service: str, replicas: int, nodes: tuple[str, ...]) -> tuple[Placement, ...]:
+    return tuple(Placement(name=f"{service}-{p}", node=nodes[p % len(nodes)]) for p in range(replicas))

@@ -8,6 +8,7 @@ where its assumptions hold: one open group of clients, and what each function sa
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from nodeportsim.theory import balance, failure, limits
@@ -100,7 +101,8 @@ def _elsewhere_ratio(scenario: Scenario) -> float:
     names = scenario.cluster.names
     entries = names[:1] if scenario.clients[0].entry.policy == "first" else names
     pods = [pod.node for pod in scenario.placement]
-    same = sum(pods.count(entry) for entry in entries)
+    pods_of = Counter(pods)
+    same = sum(pods_of[entry] for entry in entries)
     return 1 - same / (len(pods) * len(entries))
 
 
