@@ -1,7 +1,7 @@
 """The C floor: the engine's model in plain C (`floor.c`), and the plain path (`plain.c`), through ctypes.
 
 Usage: ``floor(scenario)`` gives the `Replication` that ``simulate(scenario)`` gives. To time the C program
-alone: ``prepared = prepare(scenario)``, then ``prepared.run()`` as often as you like, then ``prepared.read()``.
+alone: ``prepared = prepare(scenario)``, ``prepared.run()`` as often as you like, ``prepared.read()``.
 Scenarios outside the model of `floor.c` are refused (README.md).
 """
 
@@ -33,25 +33,27 @@ HERE = Path(__file__).parent
 # Contraction would fuse a * b + c into one rounding and leave the engine's trace.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC")
 
-PRICE = np.dtype([(f"{name}_s", "f8") for name in ("walk", "endpoint", "transit", "packet", "transit_packet")])
+PRICE = np.dtype(
+    [(f"{name}_s", "f8") for name in ("walk", "endpoint", "transit", "packet", "transit_packet")]
+)
 NUMBERS = (
-    "duration_s warmup_s drain_s client_path_s node_path_s "
-    "accept_s accept_packet_s overlay_s overlay_packet_s time_wait_s "
-    "rate_rps service_mean_s idle_timeout_s connect_s request_s backoff_s backoff_factor backoff_max_s"
-).split()
+    "duration_s", "warmup_s", "drain_s", "client_path_s", "node_path_s", "accept_s", "accept_packet_s",
+    "overlay_s", "overlay_packet_s", "time_wait_s", "rate_rps", "service_mean_s", "idle_timeout_s",
+    "connect_s", "request_s", "backoff_s", "backoff_factor", "backoff_max_s",
+)  # fmt: skip
 INTEGERS = (
-    "key0 key1 clients entries nodes pods cores workers seconds endpoints "
-    "constant backlog reject queue_limit conntrack_max "
-    "policy reuse pool_size max_requests attempts retry_next jitter trace_room"
-).split()
+    "key0", "key1", "clients", "entries", "nodes", "pods", "cores", "workers", "seconds", "endpoints",
+    "constant", "backlog", "reject", "queue_limit", "conntrack_max", "policy", "reuse", "pool_size",
+    "max_requests", "attempts", "retry_next", "jitter", "trace_room",
+)  # fmt: skip
 ARRAYS = (
-    "price endpoint pod_node syn_at_s latency first_packet stage_ns series errors "
-    "node_counts pod_counts conntrack_peak node_busy_s pod_busy_s trace"
-).split()
+    "price", "endpoint", "pod_node", "syn_at_s", "latency", "first_packet", "stage_ns", "series",
+    "errors", "node_counts", "pod_counts", "conntrack_peak", "node_busy_s", "pod_busy_s", "trace",
+)  # fmt: skip
 TOTALS = (
-    "offered succeeded failed tries orphans conntrack_drops backlog_drops retransmissions "
-    "latency_ns events voided traced"
-).split()
+    "offered", "succeeded", "failed", "tries", "orphans", "conntrack_drops", "backlog_drops",
+    "retransmissions", "latency_ns", "events", "voided", "traced",
+)  # fmt: skip
 
 
 class Floor(ctypes.Structure):
@@ -101,8 +103,8 @@ def library(name: str) -> ctypes.CDLL:
 def refuse(scenario: Scenario) -> None:
     """Raise ValueError, with the field's name, for what floor.c leaves out."""
     cluster, service, group = scenario.cluster, scenario.service, scenario.clients[0]
-    policy = service.internal_traffic_policy if service.type == "ClusterIP" else service.external_traffic_policy
-    entry = group.entry
+    inside, entry = service.type == "ClusterIP", group.entry
+    policy = service.internal_traffic_policy if inside else service.external_traffic_policy
     allowed = {
         "clients": len(scenario.clients) == 1,
         "clients.loop": group.loop == "open",
@@ -119,7 +121,7 @@ def refuse(scenario: Scenario) -> None:
         "cluster.network.jitter": cluster.network.jitter_s == 0,
         "cluster.network.loss": cluster.network.loss_ratio == 0,
         "service.sessionAffinity": service.session_affinity == "None",
-        "service.externalTrafficPolicy": policy == "Cluster",
+        f"service.{'in' if inside else 'ex'}ternalTrafficPolicy": policy == "Cluster",
         "pods.serviceTime.dist": scenario.pods.service_time.dist in ("exponential", "constant"),
         "events": not scenario.events,
     }
@@ -137,7 +139,7 @@ class Prepared:
         self.arrays: dict[str, Any] = {}
         self._fill_numbers(scenario, world)
         self.question.trace_room = trace
-        self._fill_world(scenario, world)
+        self._fill_world(world)
         for name, array in self.arrays.items():
             setattr(self.question, name, array.ctypes.data)
         self._run = library("floor").floor_run
@@ -157,7 +159,7 @@ class Prepared:
         q.seconds, q.constant = len(w.series), int(scenario.pods.service_time.dist == "constant")
         q.conntrack_max = w.nodes[0].conntrack_max
 
-    def _fill_world(self, scenario: Scenario, w: R.World) -> None:
+    def _fill_world(self, w: R.World) -> None:
         """Lay out what the C program reads, and room for what it counts."""
         q, first, n, p = self.question, w.nodes[0], len(w.nodes), len(w.pods)
         rows = {(node.first, node.endpoints) for node in w.nodes[: w.config.nodes]}
@@ -277,7 +279,8 @@ def plain(prepared: Prepared) -> PlainPath:
     path = PlainPath(
         *(getattr(q, name) for name in ("duration_s", "warmup_s", "rate_rps")),
         node_s=float(prepared.arrays["price"]["packet_s"][0]),
-        **{name: getattr(q, name) for name in ("service_mean_s", "key0", "key1", "clients", "pods", "workers")},
+        service_mean_s=q.service_mean_s,
+        **{name: getattr(q, name) for name in ("key0", "key1", "clients", "pods", "workers")},
         nodes=q.entries,
     )
     latency = np.zeros(R.BUCKETS, np.int64)

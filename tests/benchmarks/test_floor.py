@@ -1,4 +1,4 @@
-"""The C floor is a yardstick only if it simulates the same thing: it leaves the engine's trace, bit for bit."""
+"""The C floor is a yardstick only if it simulates the same: it leaves the engine's trace, bit for bit."""
 
 from __future__ import annotations
 
