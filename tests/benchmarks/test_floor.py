@@ -159,7 +159,7 @@ def test_every_trouble_the_floor_knows_happens_in_some_case_and_alike(counter: s
 
 
 def test_a_prepared_floor_starts_every_run_anew() -> None:
-    prepared = prepare(overloaded(), trace=TRACE)
+    prepared = prepare(overloaded(cluster=Cluster(nodes=7)), trace=TRACE)
     prepared.run()
     first = prepared.read()
     prepared.run()
