@@ -33,10 +33,7 @@ CUSTOMERS = {  # of one run: some seconds of CPU each
     "happysim": 30_000,
     "salabim": 30_000,
 }
-PACKAGES = {peer: [peer] for peer in CUSTOMERS} | {
-    "nodeportsim": ["--editable", str(ROOT)],
-    "asyncflow": ["asyncflow-sim"],
-}
+PACKAGES = {"asyncflow": "asyncflow-sim"}  # where it is not named as its module
 COLUMNS = {
     "tool": "",
     "version": "",
@@ -68,10 +65,15 @@ runs, after a small one that compiles. Theory is M/D/1 and M/M/4 where no note s
 
 def install(peer: str) -> str | None:
     """Install a peer; what is missing if that cannot be done."""
-    held = [part for file in (HERE / "requirements.txt", ROOT / "constraints.txt") for part in ("-c", file)]
+    pins = (HERE / "requirements.txt").read_text(encoding="utf-8").split()
+    pinned = [pin for pin in pins if pin.startswith(f"{PACKAGES.get(peer, peer)}==")]
+    what = pinned or ["--editable", ROOT]
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", HOME, "install"]
     done = subprocess.run(
-        [*command, "--quiet", *held, *PACKAGES[peer]], capture_output=True, text=True, check=False
+        [*command, "--quiet", "--constraint", ROOT / "constraints.txt", *what],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
     return None if done.returncode == 0 else (lines or ["ERROR: pip failed"])[-1].removeprefix("ERROR: ")
