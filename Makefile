@@ -6,11 +6,14 @@ READY := $(VENV)/.ready
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(RECENT)' 2>/dev/null && echo $$p && break; done)
+# Some peers have releases for recent Pythons only: the newest first.
+PEERS_PYTHON ?= $(shell for p in python3.13 python3.12 python3; do \
+	$$p -c '$(RECENT)' 2>/dev/null && echo $$p && break; done)
 
 CLUSTER := tests/golden/clusters/five-nodes.json
 EXPERIMENTS := $(notdir $(patsubst %/experiment.yaml,%,$(wildcard experiments/*/experiment.yaml)))
 
-.PHONY: demo test test-long check format bench experiments $(EXPERIMENTS) clean
+.PHONY: demo test test-long check format bench bench-peers experiments $(EXPERIMENTS) clean
 
 demo: $(READY)  ## a node of a real cluster loses power: a table, and report.html
 	$(BIN)/nodeportsim run $(CLUSTER) --service default/my-nodeport-service --out runs/demo \
@@ -33,6 +36,9 @@ format: $(READY)
 
 bench: $(READY)  ## the schedulers and the oracle against one another, as ratios of one run
 	$(BIN)/python benchmarks/schedulers.py
+
+bench-peers:  ## the plain path on seven simulators, in an environment of their own
+	$(PEERS_PYTHON) benchmarks/peers/bench.py
 
 experiments: $(EXPERIMENTS)  ## the published results, made again
 
