@@ -13,17 +13,20 @@ PEERS_PYTHON ?= $(shell for p in python3.13 python3.12 python3; do \
 CLUSTER := tests/golden/clusters/five-nodes.json
 EXPERIMENTS := $(notdir $(patsubst %/experiment.yaml,%,$(wildcard experiments/*/experiment.yaml)))
 
-.PHONY: demo test test-long check format bench bench-peers experiments $(EXPERIMENTS) clean
+.PHONY: demo test test-long soak check format bench bench-peers experiments $(EXPERIMENTS) clean
 
 demo: $(READY)  ## a node of a real cluster loses power: a table, and report.html
 	$(BIN)/nodeportsim run $(CLUSTER) --service default/my-nodeport-service --out runs/demo \
 		--set 'events=[{at: 30s, fault: power-off, node: node-3}]' --set duration=120s --set connect=3s
 
 test: $(READY)  ## all tests but the long ones
-	$(BIN)/python -m pytest -q -n auto -m 'not long'
+	$(BIN)/python -m pytest -q -n auto -m 'not long and not soak'
 
 test-long: $(READY)  ## the long ones
 	$(BIN)/python -m pytest -q -n auto -m long
+
+soak: $(READY)  ## both schedulers on 20,000 random scenarios: an hour
+	$(BIN)/python -m pytest -q -n auto -m soak
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Retry, Timeouts
+from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.profile import Host, ModePrices, Parameter, Profile, SyncPrice
 from nodeportsim.scenario.spec import (
     Background,
-    Backoff,
-    Clients,
     Cluster,
-    Connections,
     Conntrack,
-    Entry,
-    Law,
     Network,
     Placement,
     Pods,
-    Retry,
     Run,
     Scenario,
     Service,
-    Timeouts,
 )
 
 PLAIN = "plain path"

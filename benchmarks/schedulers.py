@@ -22,8 +22,9 @@ from nodeportsim.engine.build import Plain, world_of
 from nodeportsim.engine.control import Control
 from nodeportsim.engine.interpreter import Interpreter
 from nodeportsim.engine.simulate import simulate
+from nodeportsim.scenario.clients import Clients, Connections
 from nodeportsim.scenario.profile import load_profile
-from nodeportsim.scenario.spec import Clients, Cluster, Connections, Run, Scenario, Service
+from nodeportsim.scenario.spec import Cluster, Run, Scenario, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable

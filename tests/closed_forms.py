@@ -21,22 +21,9 @@ from scipy import stats
 from nodeportsim.engine.records import STAGES
 from nodeportsim.engine.simulate import simulate
 from nodeportsim.engine.tally import bucket
-from nodeportsim.scenario.spec import (
-    Clients,
-    Cluster,
-    Connections,
-    ControlPlane,
-    Entry,
-    Event,
-    Law,
-    Network,
-    Pods,
-    Retry,
-    Run,
-    Scenario,
-    Service,
-    Timeouts,
-)
+from nodeportsim.scenario.clients import Clients, Connections, Entry, Retry, Timeouts
+from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.spec import Cluster, ControlPlane, Event, Network, Pods, Run, Scenario, Service
 from nodeportsim.theory import failure, queues
 
 if TYPE_CHECKING:

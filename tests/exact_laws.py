@@ -9,23 +9,19 @@ from closed_forms import LONG_S, STILL, outage
 
 from nodeportsim.engine.records import CAUSES, PHASES, STAGES
 from nodeportsim.engine.simulate import simulate
+from nodeportsim.scenario.clients import Clients, Connections, Entry, Retry, Timeouts
+from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.spec import (
-    Clients,
     Cluster,
-    Connections,
     Conntrack,
     ControlPlane,
-    Entry,
     Event,
-    Law,
     Placement,
     Pods,
     Proxy,
-    Retry,
     Run,
     Scenario,
     Service,
-    Timeouts,
 )
 from nodeportsim.theory import balance, failure, limits
 

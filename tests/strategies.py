@@ -10,11 +10,47 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hypothesis import strategies as st
 
-from nodeportsim.scenario import spec
+from nodeportsim.scenario import clients, spec
+from nodeportsim.scenario.declared import Law
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
+POLICIES = """
+from nodeportsim import policy
+
+
+@policy(cells=1)
+def power_of_two(memory, nodes, last, u1, u2, now_s):
+    a = int(u1 * nodes)
+    b = (a + 1 + int(u2 * (nodes - 1))) % nodes
+    node = a if memory[a] <= memory[b] else b
+    memory[node] += 1.0
+    return node
+
+
+@power_of_two.learn
+def ended(memory, nodes, node, took_s, answered, now_s):
+    memory[node] -= 1.0
+
+
+@policy(cells=2)
+def fastest(memory, nodes, last, u1, u2, now_s):
+    if u1 < 0.2:
+        return int(u2 * nodes)
+    best = 0
+    for node in range(nodes):
+        if memory[2 * node] < memory[2 * best] and node != last:
+            best = node
+    return best
+
+
+@fastest.learn
+def ended(memory, nodes, node, took_s, answered, now_s):
+    weight = 0.3 if answered == 1 else 0.7
+    memory[2 * node] += weight * (took_s - memory[2 * node])
+    memory[2 * node + 1] = now_s
+"""
 LIMITS_S = (4.0, 1.0, 1.5, 0.25, 0.05)  # 4 s: long enough for EHOSTUNREACH after 3.06 s.
 DELAYS_S = (0.0, 0.00025, 0.01)
 ARRIVALS: tuple[Literal["poisson", "fixed", "bursty", "trace"], ...] = ("poisson", "fixed", "bursty", "trace")
@@ -29,10 +65,10 @@ CLOCKS = spec.ControlPlane(
 QUICK_PROBE = spec.Probe(period_s=0.2, timeout_s=0.1, failure_threshold=2)
 
 
-def laws(means_s: tuple[float, ...] = (0.01, 0.001, 0.04)) -> SearchStrategy[spec.Law]:
+def laws(means_s: tuple[float, ...] = (0.01, 0.001, 0.04)) -> SearchStrategy[Law]:
     means = st.sampled_from(means_s)
-    plain = st.builds(spec.Law, dist=st.sampled_from(("constant", "exponential", "uniform")), mean_s=means)
-    return plain | means.map(lambda mean_s: spec.Law(dist="lognormal", mean_s=mean_s, p99_s=5.0 * mean_s))
+    plain = st.builds(Law, dist=st.sampled_from(("constant", "exponential", "uniform")), mean_s=means)
+    return plain | means.map(lambda mean_s: Law(dist="lognormal", mean_s=mean_s, p99_s=5.0 * mean_s))
 
 
 def networks() -> SearchStrategy[spec.Network]:
@@ -119,9 +155,9 @@ def pods(placement: SearchStrategy[Any]) -> SearchStrategy[spec.Pods]:
     )
 
 
-def connections() -> SearchStrategy[spec.Connections]:
+def connections() -> SearchStrategy[clients.Connections]:
     kept = st.builds(
-        spec.Connections,
+        clients.Connections,
         reuse=st.sampled_from(("lifo", "fifo", "random")),
         size=st.integers(1, 4),
         streams=st.sampled_from((1, 1, 3)),
@@ -129,28 +165,38 @@ def connections() -> SearchStrategy[spec.Connections]:
         max_age_s=st.sampled_from((0.0, 0.25)),
         idle_timeout_s=st.sampled_from((0.0, 0.05, 90.0)),
     )
-    return st.just(spec.Connections()) | kept
+    return st.just(clients.Connections()) | kept
 
 
-def retries() -> SearchStrategy[spec.Retry]:
+def retries() -> SearchStrategy[clients.Retry]:
     backoff = st.builds(
-        spec.Backoff,
+        clients.Backoff,
         initial_s=st.sampled_from((0.0, 0.05)),
+        factor=st.sampled_from((1.0, 2.0, 1.7)),
         max_s=st.sampled_from((0.05, 0.2)),
         jitter=st.sampled_from(("none", "equal", "full")),
     )
     return st.builds(
-        spec.Retry, attempts=st.integers(1, 3), node=st.sampled_from(("next", "same")), backoff=backoff
+        clients.Retry, attempts=st.integers(1, 3), node=st.sampled_from(("next", "same")), backoff=backoff
     )
 
 
+def entries() -> SearchStrategy[clients.Entry]:
+    """Every policy there is, users' own among them."""
+    ttl_s = st.sampled_from((0.0, 0.25))
+    ready = [p for p in get_args(clients.Entry.model_fields["policy"].annotation) if p != "custom"]
+    functions = st.sampled_from(("policies.py:power_of_two", "policies.py:fastest"))
+    custom = st.builds(clients.Entry, policy=st.just("custom"), function=functions, code=st.just(POLICIES))
+    return st.builds(clients.Entry, policy=st.sampled_from(ready), ttl_s=ttl_s) | custom
+
+
 @st.composite
-def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> spec.Clients:
+def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients:
     """One group of clients; its load is up to 100 requests/s, or closed with short thoughts."""
     arrivals = draw(st.sampled_from(ARRIVALS))
     instants = st.lists(st.sampled_from((0.0, 0.1, 0.25, 0.5, 0.75)), min_size=1, max_size=30).map(sorted)
     limit_s = st.sampled_from(LIMITS_S)
-    return spec.Clients(
+    return clients.Clients(
         name=f"group-{number}",
         count=draw(st.integers(1, 5)),
         loop=draw(st.sampled_from(("open", "open", "closed"))),
@@ -159,12 +205,9 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> spec.Clients:
         burst=draw(st.sampled_from((1, 5))),
         trace_s=tuple(draw(instants)) if arrivals == "trace" else (),
         think_time=draw(laws((0.04, 0.1))),
-        entry=spec.Entry(
-            policy=draw(st.sampled_from(get_args(spec.Entry.model_fields["policy"].annotation))),
-            ttl_s=draw(st.sampled_from((0.0, 0.25))),
-        ),
+        entry=draw(entries()),
         connections=draw(connections()),
-        timeouts=spec.Timeouts(
+        timeouts=clients.Timeouts(
             connect_s=draw(limit_s),
             request_s=draw(limit_s),
             total_s=draw(st.sampled_from((0.0, 0.0, 0.25, 2.0))),

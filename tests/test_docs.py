@@ -25,8 +25,9 @@ import nodeportsim
 from nodeportsim.cli import main
 from nodeportsim.engine import draws
 from nodeportsim.engine.build import SYN_AT_S
+from nodeportsim.scenario.declared import Spec
 from nodeportsim.scenario.read import example_path, read
-from nodeportsim.scenario.spec import Event, Scenario, Spec
+from nodeportsim.scenario.spec import Event, Scenario
 from nodeportsim.study.experiment import find
 from nodeportsim.units import duration_s
 

@@ -79,6 +79,7 @@ typedef struct { /* a packet's journey: outlives an attempt its client gave up *
     int32_t request, connection, node, pod, peer, core, peer_core;
     int64_t life, connection_life;
     double sent_s, demand_s, rules_s, node_queue_s, pod_queue_s;
+    int32_t first; /* its connection's first request, which waits in the accept queue */
 } Flight;
 
 typedef struct {
@@ -117,8 +118,7 @@ static int64_t at(double t, int kind, int i) {
 
 /* ---- slots ---- */
 
-/* Twice the slots, the new ones in front of the free list, as the engine does it: a packet that outlives its
- * connection reads what now has the slot, so slots must be given out in the engine's order. */
+/* Twice the slots, the new ones in front of the free list. */
 static void *doubled(void *pool, size_t bytes, Slots *slots) {
     int32_t old = slots->size, size = old ? 2 * old : FIRST_SLOTS;
     char *bigger = realloc(pool, size * bytes);
@@ -248,6 +248,7 @@ static void send_request(double t, int r, int f) {
     requests[r].state = WAITING;
     limit(t, r, w.request_s);
     flights[f].sent_s = t;
+    flights[f].first = connections[requests[r].connection].requests <= 1;
     at(t + w.client_path_s, DATA_AT_NODE, f);
 }
 
@@ -404,10 +405,8 @@ static void finish(double t, int r, int pod, int cause) {
 }
 
 static double backoff_s(Request *q) {
-    double u[2], power = 1.0, factor = w.backoff_factor, wait_s;
-    /* By squaring, as Numba raises a float to an integer: C's pow may differ in the last bit. */
-    for (int k = q->attempt; k > 0; k /= 2, factor *= factor)
-        if (k % 2) power *= factor;
+    double u[2], power = 1.0, wait_s;
+    for (int k = 0; k < q->attempt; k++) power *= w.backoff_factor;
     wait_s = w.backoff_s * power;
     if (wait_s > w.backoff_max_s) wait_s = w.backoff_max_s;
     if (w.jitter == JITTER_NONE) return wait_s;
@@ -595,7 +594,7 @@ static void data_at_pod(double t, int f) {
     double end = serve(&work_free_s[p->pod * w.workers], (int)w.workers, t, p->demand_s);
     double start = end - p->demand_s;
     p->pod_queue_s = latest(0.0, start - t);
-    if (start > t && connections[p->connection].requests <= 1) {
+    if (start > t && p->first) {
         pod->queued++; /* a first request that waits holds a place in the accept queue */
         at(start, POD_START, f);
     } else {

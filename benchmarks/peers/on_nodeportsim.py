@@ -7,20 +7,10 @@ from typing import Any
 from plain import NODES, PODS, RATE_RPS, SERVICE_S, WALK_S, WARMUP_S, WORKERS, Measured
 
 from nodeportsim.engine.simulate import Engine, simulate
+from nodeportsim.scenario.clients import Clients, Entry, Timeouts
+from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.profile import Profile, load_profile
-from nodeportsim.scenario.spec import (
-    Clients,
-    Cluster,
-    Conntrack,
-    Entry,
-    Law,
-    Network,
-    Pods,
-    Run,
-    Scenario,
-    Service,
-    Timeouts,
-)
+from nodeportsim.scenario.spec import Cluster, Conntrack, Network, Pods, Run, Scenario, Service
 
 DISTRIBUTION = "nodeportsim"
 NOTE = "every packet of a request queues at the nodes, at no cost but the walk: 0.0012 ms more"

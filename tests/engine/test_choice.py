@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from nodeportsim.engine import node as steps
 from nodeportsim.engine.build import SCHEDULERS, Plain, world_of
 from nodeportsim.kubeproxy import choice
-from nodeportsim.scenario.spec import Clients, Cluster, Proxy, Scenario, Service
+from nodeportsim.scenario.clients import Clients
+from nodeportsim.scenario.spec import Cluster, Proxy, Scenario, Service
 
 if TYPE_CHECKING:
     from nodeportsim.engine.records import World

@@ -13,11 +13,10 @@ from strategies import scenarios
 from nodeportsim.engine import node as node_steps
 from nodeportsim.engine import simulate as simulation
 from nodeportsim.engine.records import BACKING_OFF, FREE, STAGES, World
+from nodeportsim.scenario.clients import Clients, Entry
 from nodeportsim.scenario.spec import (
-    Clients,
     Cluster,
     Conntrack,
-    Entry,
     Event,
     Network,
     Placement,

@@ -18,7 +18,7 @@ from strategies import scenarios
 from nodeportsim.engine import draws
 from nodeportsim.engine.build import LAWS, sigma_of
 from nodeportsim.engine.simulate import simulate
-from nodeportsim.scenario.spec import Law
+from nodeportsim.scenario.declared import Law
 from nodeportsim.theory.queues import service_scv
 
 if TYPE_CHECKING:

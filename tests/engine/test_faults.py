@@ -16,20 +16,8 @@ import pytest
 from nodeportsim.engine.build import NO_ROUTE_S
 from nodeportsim.engine.records import CAUSES, PHASES, SUCCEEDED
 from nodeportsim.engine.simulate import Replication, simulate
-from nodeportsim.scenario.spec import (
-    Clients,
-    Cluster,
-    Connections,
-    Entry,
-    Event,
-    Network,
-    Pods,
-    Probe,
-    Run,
-    Scenario,
-    Service,
-    Timeouts,
-)
+from nodeportsim.scenario.clients import Clients, Connections, Entry, Timeouts
+from nodeportsim.scenario.spec import Cluster, Event, Network, Pods, Probe, Run, Scenario, Service
 from nodeportsim.theory.failure import Detection, failing_ratio
 
 AT_S, NODE, POD = 5.0, "node-3", "web-2"  # web-2 and web-7 stand on node-3.

@@ -14,19 +14,9 @@ from strategies import laws, scenarios
 from nodeportsim.engine.records import BASE, SUB
 from nodeportsim.engine.rules import Rules
 from nodeportsim.engine.simulate import simulate
-from nodeportsim.scenario.spec import (
-    Clients,
-    Cluster,
-    Event,
-    Law,
-    Network,
-    Pods,
-    Proxy,
-    Run,
-    Scenario,
-    Service,
-    Timeouts,
-)
+from nodeportsim.scenario.clients import Clients, Timeouts
+from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.spec import Cluster, Event, Network, Pods, Proxy, Run, Scenario, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,22 +12,9 @@ from oracle import Happening, Oracle, Rules
 from nodeportsim.engine.control import Control
 from nodeportsim.engine.records import CAUSES
 from nodeportsim.engine.simulate import simulate
-from nodeportsim.scenario.spec import (
-    Backoff,
-    Clients,
-    Cluster,
-    ControlPlane,
-    Entry,
-    Event,
-    Law,
-    Pods,
-    Proxy,
-    Retry,
-    Run,
-    Scenario,
-    Service,
-    Timeouts,
-)
+from nodeportsim.scenario.clients import Backoff, Clients, Entry, Retry, Timeouts
+from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.spec import Cluster, ControlPlane, Event, Pods, Proxy, Run, Scenario, Service
 
 if TYPE_CHECKING:
     from nodeportsim.engine.simulate import Replication

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.network import graph, paths
-from nodeportsim.scenario.spec import Clients, Cluster, Network, Scenario
+from nodeportsim.scenario.spec import Cluster, Network, Scenario
 
 CLIENT_S, NODE_S, ZONE_S = 0.25, 0.125, 0.5  # Binary fractions: sums are exact.
 

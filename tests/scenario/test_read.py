@@ -13,20 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeportsim.errors import InputError
+from nodeportsim.scenario.clients import Backoff, Clients, Retry
 from nodeportsim.scenario.read import example_path, examples, read, write
-from nodeportsim.scenario.spec import (
-    Backoff,
-    Clients,
-    Cluster,
-    Event,
-    Network,
-    Placement,
-    Pods,
-    Retry,
-    Run,
-    Scenario,
-    Service,
-)
+from nodeportsim.scenario.spec import Cluster, Event, Network, Placement, Pods, Run, Scenario, Service
 
 WEB = """\
 apiVersion: nodeportsim/v1

@@ -7,19 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from nodeportsim.scenario.clients import Clients
+from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.quantities import FieldError
-from nodeportsim.scenario.spec import (
-    Background,
-    Clients,
-    Cluster,
-    Event,
-    Law,
-    Placement,
-    Pods,
-    Run,
-    Scenario,
-    Service,
-)
+from nodeportsim.scenario.spec import Background, Cluster, Event, Placement, Pods, Run, Scenario, Service
 
 
 def field_error(make: Any) -> tuple[str, str]:

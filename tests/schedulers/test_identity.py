@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from strategies import scenarios
 
-from nodeportsim.engine import records
+from nodeportsim.engine import build, records
+from nodeportsim.engine.compiled import kernel
 from nodeportsim.engine.simulate import Replication, simulate
-from nodeportsim.scenario.spec import (
-    Clients,
-    Cluster,
-    Connections,
-    Event,
-    Law,
-    Proxy,
-    Retry,
-    Run,
-    Scenario,
-    Service,
-)
+from nodeportsim.scenario.clients import Clients, Connections, Retry
+from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.spec import Cluster, Event, Proxy, Run, Scenario, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TRACE = 5_000
+
+
+@pytest.fixture(params=["room", "no room"], scope="module")
+def _room(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Begin with the usual room, or with so little that everything must grow again and again."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "no room":
+            patch.setattr(build, "POOL", 4)
+            patch.setattr(kernel, "RING", 16)
+            patch.setattr(kernel, "HEAP_ROOM", 16)
+        yield
 
 
 def differences(scenario: Scenario) -> list[str]:
@@ -51,17 +59,32 @@ def busy(**changes: object) -> Scenario:
     return Scenario.model_validate(base | changes)
 
 
+@pytest.mark.usefixtures("_room")
 @given(scenarios())
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_on_random_scenarios_both_schedulers_leave_the_same_trace(scenario: Scenario) -> None:
     assert differences(scenario) == []
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("_room")
 @given(scenarios())
-@settings(max_examples=500, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, suppress_health_check=list(HealthCheck))
 def test_on_five_hundred_random_scenarios_both_schedulers_leave_the_same_trace(scenario: Scenario) -> None:
     assert differences(scenario) == []
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("_room")
+@pytest.mark.parametrize("seed", range(10))
+def test_on_twenty_thousand_random_scenarios_both_schedulers_leave_the_same_trace(seed: int) -> None:
+    @hypothesis.seed(seed)
+    @given(scenarios())
+    @settings(max_examples=1000, suppress_health_check=list(HealthCheck), database=None)
+    def holds(scenario: Scenario) -> None:
+        assert differences(scenario) == []
+
+    holds()
 
 
 @pytest.mark.parametrize("mode", ["iptables", "ipvs", "nftables"])

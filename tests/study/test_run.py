@@ -12,8 +12,10 @@ import synthetic
 
 from nodeportsim.engine import simulate as engine
 from nodeportsim.errors import InputError, NodePortSimError
+from nodeportsim.scenario.clients import Clients
+from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.profile import load_profile
-from nodeportsim.scenario.spec import Clients, Cluster, Event, Law, Pods, Proxy, Run, Scenario, Service
+from nodeportsim.scenario.spec import Cluster, Event, Pods, Proxy, Run, Scenario, Service
 from nodeportsim.study.limits import assert_bounded, expected_requests
 from nodeportsim.study.provenance import provenance, scenario_sha256
 from nodeportsim.study.run import (

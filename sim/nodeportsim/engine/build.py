@@ -17,8 +17,10 @@ from .draws import CONSTANT, EXPONENTIAL, LOGNORMAL, UNIFORM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nodeportsim.scenario.clients import Clients
+    from nodeportsim.scenario.declared import Law
     from nodeportsim.scenario.network import Paths
-    from nodeportsim.scenario.spec import Clients, Law, Scenario
+    from nodeportsim.scenario.spec import Scenario
 
 LAWS = {"exponential": EXPONENTIAL, "constant": CONSTANT, "lognormal": LOGNORMAL, "uniform": UNIFORM}
 ENTRY = {

@@ -316,7 +316,10 @@ def backoff_s(w: World, r: int) -> float:
     """Wait before the next attempt: exponential, bounded, spread (Brooker 2015, full and equal jitter)."""
     request = w.requests[r]
     group = w.groups[w.clients[request.client].group]
-    wait_s = min(group.backoff_max_s, group.backoff_s * group.backoff_factor**request.attempt)
+    power = 1.0
+    for _ in range(request.attempt):  # `**` is not the same in both loads: the last bit of pow() may differ.
+        power *= group.backoff_factor
+    wait_s = min(group.backoff_max_s, group.backoff_s * power)
     u, _ = uniform2(w.config.key0, w.config.key1, BACKOFF, request.client, request.number, request.attempt)
     if group.jitter == JITTER_FULL:
         return wait_s * u

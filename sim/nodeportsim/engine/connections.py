@@ -291,6 +291,7 @@ def send_request(w: World, t: float, r: int, f: int) -> None:
     limit(w, t, r, w.groups[w.clients[request.client].group].request_s)
     w.flights[f].sent_s = t
     w.flights[f].tries = 0
+    w.flights[f].first = int(w.connections[request.connection].requests <= 1)
     travel(w, t, client_path_s(w, request.client, w.flights[f].node), DATA_AT_NODE, f, DATA_AGAIN)
 
 

@@ -97,7 +97,7 @@ def work(w: World, t: float, f: int) -> None:
     start = end - flight.demand_s
     flight.pod_queue_s = max(0.0, start - t)
     flight.inside = 2
-    if start > t and w.connections[flight.connection].requests <= 1:
+    if start > t and flight.first != 0:
         flight.inside = 1
         pod.queued += 1
         at(w, start, POD_START, f)

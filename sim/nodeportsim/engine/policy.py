@@ -34,7 +34,7 @@ from nodeportsim.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nodeportsim.scenario.spec import Entry
+    from nodeportsim.scenario.clients import Entry
 
     from .records import World
 
@@ -78,7 +78,7 @@ class Policy:
         import inspect
         from pathlib import Path
 
-        from nodeportsim.scenario.spec import Entry
+        from nodeportsim.scenario.clients import Entry
 
         file = Path(inspect.getsourcefile(self.choose) or "policy.py")
         code = inspect.getsource(inspect.getmodule(self.choose) or self.choose)

@@ -287,6 +287,7 @@ class Flight:
     peer_core: i4
     tries: i4
     hops: i4
+    first: i4  # 1: its connection's first request, which waits in the accept queue
     inside: i4  # 1: in the pod's queue, 2: with a worker
     next: i4
 

@@ -21,8 +21,9 @@ from .records import CAUSES, PHASES, STAGES, Trace, World
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from nodeportsim.scenario.clients import Clients
     from nodeportsim.scenario.profile import Profile
-    from nodeportsim.scenario.spec import Clients, Scenario
+    from nodeportsim.scenario.spec import Scenario
 
     Counts = NDArray[np.int64]
     Shares = NDArray[np.float64]

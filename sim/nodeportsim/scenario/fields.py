@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from nodeportsim.errors import InputError
+from nodeportsim.scenario.declared import Spec
 from nodeportsim.scenario.documents import Path, Source, documents
-from nodeportsim.scenario.spec import Scenario, Spec
+from nodeportsim.scenario.spec import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

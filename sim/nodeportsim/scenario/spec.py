@@ -13,9 +13,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, field_validator, model_validator
 
+from nodeportsim.scenario.clients import Clients
+from nodeportsim.scenario.declared import Law, Spec
 from nodeportsim.scenario.quantities import (
     Count,
     Duration,
@@ -30,40 +31,7 @@ from nodeportsim.scenario.quantities import (
     check_known,
 )
 
-
-def _name(python: str) -> str:
-    """YAML name of a field: camelCase, without the unit."""
-    for unit in ("_s", "_rps", "_ratio", "_bytes"):
-        python = python.removesuffix(unit)
-    return to_camel(python)
-
-
-class Spec(BaseModel):
-    """Base of every declaration."""
-
-    model_config = ConfigDict(
-        alias_generator=_name, extra="forbid", frozen=True, populate_by_name=True, strict=True
-    )
-
-
 Mode = Literal["iptables", "ipvs", "nftables"]
-WIDEST = 14.9  # A log-normal's p99 is at most exp(z99**2 / 2) = 14.97 times its mean.
-
-
-class Law(Spec):
-    """A distribution of times. ``dist`` decides which of the other fields count."""
-
-    dist: Literal["constant", "exponential", "lognormal", "uniform"] = "exponential"
-    mean_s: Duration = 0.005
-    p99_s: Duration | None = Field(None, gt=0, description="lognormal only: fixes the spread")
-
-    @model_validator(mode="after")
-    def _spread(self) -> Self:
-        if (self.p99_s is not None) != (self.dist == "lognormal"):
-            raise FieldError("belongs to dist: lognormal, and lognormal needs it", "p99", got=self.p99_s)
-        if self.p99_s is not None and not 1.0 < self.p99_s / max(self.mean_s, 1e-300) < WIDEST:
-            raise FieldError(f"must be above the mean and below {WIDEST} times it", "p99", got=self.p99_s)
-        return self
 
 
 class Proxy(Spec):
@@ -216,105 +184,6 @@ class Pods(Spec):
     readiness_probe: Probe = Probe()
     termination_grace_period_seconds: Count = 30
     placement: Many[Placement] = ()
-
-
-class Entry(Spec):
-    """How a client finds its entry node."""
-
-    policy: Literal[
-        "dns-round-robin",
-        "first",
-        "pinned",
-        "random",
-        "list",
-        "balancer",
-        "virtual-ip",
-        "own-node",
-        "custom",
-    ] = "dns-round-robin"
-    ttl_s: Duration = Field(0.0, description="how long a DNS answer is kept")
-    function: str | None = Field(
-        None,
-        pattern=r"^[^:]+\.py:[A-Za-z_]\w*$",
-        description="custom: FILE.py:NAME of a policy, beside the scenario",
-    )
-    code: str | None = Field(None, description="custom: what the file holds; reading fills it in")
-
-    @model_validator(mode="after")
-    def _custom(self) -> Self:
-        if (self.function is not None) != (self.policy == "custom"):
-            raise FieldError("belongs to policy: custom, and custom needs it", "function", got=self.function)
-        if (self.code is not None) != (self.function is not None):
-            raise FieldError(
-                "must be the text of the policy's file: in Python take `my_policy.entry`", "code"
-            )
-        return self
-
-
-class Connections(Spec):
-    """Connection reuse. ``reuse: none`` opens a new connection for every request."""
-
-    reuse: Literal["none", "lifo", "fifo", "random"] = "none"
-    size: Annotated[int, Field(ge=1, le=100_000)] = 1
-    streams: Annotated[int, Field(ge=1, le=1000)] = 1
-    max_requests: Count = Field(0, description="0: no limit")
-    max_age_s: Duration = Field(0.0, description="0: no limit")
-    idle_timeout_s: Duration = Field(90.0, description="0: no limit")
-
-
-class Timeouts(Spec):
-    """Limits the client sets. 0 means none; the kernel's own limits stay."""
-
-    connect_s: Duration = 5.0
-    request_s: Duration = 10.0
-    total_s: Duration = 0.0
-    pool_s: Duration = Field(0.0, description="wait for a free connection; 0: no limit")
-
-
-class Backoff(Spec):
-    """Wait before attempt k+1: initial * factor**(k-1), at most max, spread by jitter."""
-
-    initial_s: Duration = 0.1
-    factor: Annotated[float, Field(ge=1, le=100, strict=False)] = 2.0
-    max_s: Duration = 10.0
-    jitter: Literal["none", "equal", "full"] = "equal"
-
-
-class Retry(Spec):
-    """One attempt means no retry."""
-
-    attempts: Annotated[int, Field(ge=1, le=100)] = 1
-    node: Literal["next", "same"] = "next"
-    backoff: Backoff = Backoff()
-
-
-class Clients(Spec):
-    """A group of clients alike. Each has its own address, DNS cache and connection pool."""
-
-    name: Name = "clients"
-    count: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    loop: Literal["open", "closed"] = "open"
-    rate_rps: Rate = Field(200.0, description="of the whole group; open loop")
-    arrivals: Literal["poisson", "fixed", "bursty", "trace"] = "poisson"
-    burst: Positive = Field(10, description="bursty: requests that arrive together")
-    trace_s: Many[Duration] = Field((), description="trace: the instants of all requests")
-    think_time: Law = Law(dist="exponential", mean_s=1.0)
-    entry: Entry = Entry()
-    connections: Connections = Connections()
-    timeouts: Timeouts = Timeouts()
-    retry: Retry = Retry()
-    syn_schedule: Literal["linear", "doubling"] = Field(
-        "linear", description="linear: kernels from 6.5; doubling: older ones"
-    )
-    zone: str | None = None
-
-    @model_validator(mode="after")
-    def _arrivals(self) -> Self:
-        if (self.arrivals == "trace") != bool(self.trace_s):
-            raise FieldError("belongs to arrivals: trace, and that needs it", "trace")
-        if list(self.trace_s) != sorted(self.trace_s):
-            raise FieldError("must be in order of time", "trace")
-        return self
 
 
 class Check(Spec):

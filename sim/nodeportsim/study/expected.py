@@ -16,8 +16,9 @@ from nodeportsim.theory import balance, failure, limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nodeportsim.scenario.clients import Clients
     from nodeportsim.scenario.profile import Profile
-    from nodeportsim.scenario.spec import Clients, Scenario
+    from nodeportsim.scenario.spec import Scenario
 
     Share = Callable[[float], float]
 

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from nodeportsim.errors import InputError
+from nodeportsim.scenario.declared import Spec
 from nodeportsim.scenario.documents import Source, documents, locate
 from nodeportsim.scenario.quantities import Many  # noqa: TC001  (pydantic reads the annotation)
-from nodeportsim.scenario.spec import Spec
 from nodeportsim.study.findings import SECOND, Cell, Digest, Findings, digest, findings
 from nodeportsim.study.run import MEASURES, run
 from nodeportsim.study.store import text_of

@@ -12,7 +12,8 @@ from nodeportsim.errors import InputError
 
 if TYPE_CHECKING:
     from nodeportsim.engine.simulate import Engine
-    from nodeportsim.scenario.spec import Clients, Scenario
+    from nodeportsim.scenario.clients import Clients
+    from nodeportsim.scenario.spec import Scenario
 
 REQUEST_CPU_S = {"compiled": 1.3e-6, "simpy": 49e-6}
 """CPU time of a request with its own connection, measured once on a server core; only the order counts."""

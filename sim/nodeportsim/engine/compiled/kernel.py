@@ -52,7 +52,8 @@ REACHED, NEED_SPACE, NOTICED = range(3)
 MARGIN = 8  # A step schedules at most this many events,
 SLOTS = 2  # and takes at most this many slots of a pool.
 DELAYS = 8  # Timers of further delays go to the heap.
-RING = 1 << 10  # Events of a lane to begin with, a power of two; rings double when they run out.
+RING = 1 << 10  # Events of a lane to begin with, a power of two; rings double when they run out,
+HEAP_ROOM = 1 << 10  # as does the heap.
 FREE = {"requests": "request_free", "connections": "connection_free", "flights": "flight_free"}
 
 
@@ -166,7 +167,7 @@ def _queues(world: World) -> dict[str, Any]:
     tree["c"] = np.arange(leaves) - leaves // 2
     return {
         # The first arrivals are set without a check for room: one event a client.
-        "heap": _rows(2 * len(world.clients) + 1024, EVENT),
+        "heap": _rows(2 * len(world.clients) + HEAP_ROOM, EVENT),
         "state": _rows(1, STATE)[0],
         "lanes": lanes,
         "ring": _rows((LANES, RING), EVENT),
