@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .records import TIMER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .records import World
 
@@ -56,6 +56,10 @@ def arm(w: World, t: float, delay_s: float, r: int) -> None:
 def disarm(w: World, r: int) -> None:
     """Void the timer of request `r`, if there is one."""
     w.requests[r].timer = -1
+
+
+def prefetch(rows: Sequence[object], i: int) -> None:
+    """Let the kernel fetch row `i`, which will be wanted soon, into the cache; nothing else comes of it."""
 
 
 def notify(w: World, t: float, what: int, i: int) -> None:

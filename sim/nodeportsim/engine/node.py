@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .machine import after, at, notify, rare, step
+from .machine import after, at, notify, prefetch, rare, step
 from .pools import free_flight, serve_at
 from .records import (
     CONNTRACK_FULL,
@@ -174,6 +174,7 @@ def pin(w: World, t: float, f: int, rank: int) -> None:
     connection.tracked = 1
     if w.config.choice == LC or w.config.choice == WLC:
         w.active[flight.node][pod] += 1
+    prefetch(w.work_free_s, pod)
     copy_pin(w, f)
 
 

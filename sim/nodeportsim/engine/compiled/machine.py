@@ -6,9 +6,23 @@ from nodeportsim.engine.records import TIMER
 
 from .options import rare, step
 from .policies import ask, tell
+from .world import prefetch
 from .queues import KINDS, LANES, NEVER, bits_of, join, link, list_of, next_number, push, replay, unlink
 
-__all__ = ["after", "arm", "arrival", "ask", "at", "disarm", "float_bits", "notify", "rare", "step", "tell"]
+__all__ = [
+    "after",
+    "arm",
+    "arrival",
+    "ask",
+    "at",
+    "disarm",
+    "float_bits",
+    "notify",
+    "prefetch",
+    "rare",
+    "step",
+    "tell",
+]
 
 float_bits = bits_of
 

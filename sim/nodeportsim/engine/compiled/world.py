@@ -15,11 +15,12 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from llvmlite import ir
 from numba import typeof, types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin, lower_getattr_generic
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_global, signature
-from numba.extending import NativeValue, infer_getattr, models, register_model, typeof_impl, unbox
+from numba.extending import NativeValue, infer_getattr, intrinsic, models, register_model, typeof_impl, unbox
 
 if TYPE_CHECKING:
     from nodeportsim.engine.records import World
@@ -211,3 +212,18 @@ def _size(context, item):
     return (
         item.size if isinstance(item, types.Record) else context.get_abi_sizeof(context.get_data_type(item))
     )
+
+
+@intrinsic
+def prefetch(_context, rows, index):
+    """Fetch item or row `index` of `rows` into the cache (llvm.prefetch: to write, to be kept)."""
+
+    def generate(context, builder, sig, args):
+        _kind, _made, place = _place(context, builder, sig, args)
+        word = ir.IntType(32)
+        shape = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word])
+        call = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
+        builder.call(call, [place, word(1), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.none(rows, index), generate
