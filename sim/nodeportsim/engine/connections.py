@@ -197,10 +197,7 @@ def pick_idle(w: World, t: float, r: int) -> int:
     while k >= 0:
         following = w.connections[k].next
         if stale(w, t, k):
-            unlink_idle(w, c, before, k)
-            w.connections[k].dead = 1
-            if w.connections[k].active == 0:
-                close(w, t, k, closed_s(w, t, k))
+            drop_stale(w, t, before, k)
         elif skip > 0 and following >= 0:
             skip -= 1
             before = k
@@ -210,6 +207,16 @@ def pick_idle(w: World, t: float, r: int) -> int:
             return int(k)
         k = following
     return -1
+
+
+@rare
+def drop_stale(w: World, t: float, before: int, k: int) -> None:
+    """Take a connection out of the idle list that is over; `before` is its predecessor there."""
+    connection = w.connections[k]
+    unlink_idle(w, connection.client, before, k)
+    connection.dead = 1
+    if connection.active == 0:
+        close(w, t, k, closed_s(w, t, k))
 
 
 @rare
@@ -339,7 +346,7 @@ def release(w: World, t: float, k: int) -> None:
     serve_waiting(w, t, c)
 
 
-@step
+@rare
 def abandon(w: World, t: float, k: int) -> None:
     """The client gives connection `k` up; it is closed when its last stream has ended."""
     connection = w.connections[k]
@@ -363,7 +370,7 @@ def serve_waiting(w: World, t: float, c: int) -> None:
         acquire_waiting(w, t, r)
 
 
-@step
+@rare
 def acquire_waiting(w: World, t: float, r: int) -> None:
     """Like `acquire`, for a request at the head of the queue."""
     k = pick_idle(w, t, r)

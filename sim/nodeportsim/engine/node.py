@@ -41,13 +41,18 @@ if TYPE_CHECKING:
 @step
 def drain_conntrack(w: World, t: float, n: int) -> None:
     """Let go of the entries whose time has come, to the second."""
+    if w.nodes[n].drained < int(t):
+        let_go(w, int(t), n)
+
+
+@rare
+def let_go(w: World, now: int, n: int) -> None:
+    """Let go of the entries that have ended by second `now`."""
     node = w.nodes[n]
-    now = int(t)
-    if node.drained < now:
-        for second in range(max(node.drained + 1, now - EXPIRY_SLOTS + 1), now + 1):
-            node.conntrack -= w.expiry[n][second % EXPIRY_SLOTS]
-            w.expiry[n][second % EXPIRY_SLOTS] = 0
-        node.drained = now
+    for second in range(max(node.drained + 1, now - EXPIRY_SLOTS + 1), now + 1):
+        node.conntrack -= w.expiry[n][second % EXPIRY_SLOTS]
+        w.expiry[n][second % EXPIRY_SLOTS] = 0
+    node.drained = now
 
 
 @step

@@ -9,12 +9,11 @@ import numpy as np
 import simpy
 
 from nodeportsim.engine.interpreter import announce
-from nodeportsim.engine.records import POD_DONE, TIMER, Connection, Flight, Request, World, struct
+from nodeportsim.engine.records import ARRIVE, TIMER, Connection, Flight, Request, World, struct
 
 from . import client as client_steps
 from . import pod as pod_steps
-from .client import arrive
-from .dispatch import dispatch_other, dispatch_packet
+from .dispatch import dispatch
 from .options import jit, rare, step
 from .policies import place
 from .queues import (
@@ -30,6 +29,7 @@ from .queues import (
     SHIFT,
     SOURCES,
     STATE,
+    VOID,
     bits_of,
     drop_top,
     earliest,
@@ -60,6 +60,8 @@ FREE = {"requests": "request_free", "connections": "connection_free", "flights":
 @rare
 def credit(w):
     """Tell how many steps can run for certain: slots in each pool, room in the heap and in the lanes."""
+    if w.state.noticed > 0:
+        return 0  # The control plane goes first.
     c = w.counts
     most = min(
         (len(w.requests) - c.open_requests) // SLOTS,
@@ -93,11 +95,9 @@ def advance(w, until):
     while True:
         source, least, tied = earliest(w)
         if state.credit <= 0:
-            if state.noticed > 0:
-                return NOTICED
             state.credit = credit(w)
-            if state.credit == 0:
-                return NEED_SPACE
+            if state.credit <= 0:
+                return NOTICED if state.noticed > 0 else NEED_SPACE
         if least >= state.end:
             if end <= min(least, state.timer):
                 return REACHED
@@ -105,7 +105,27 @@ def advance(w, until):
                 continue
         if tied:
             source = first_of_equals(w, least)
-        happen(w, source, time_of(least))
+        kind, i = take(w, source)
+        if kind != VOID:
+            state.credit -= 1
+            state.events += 1
+            dispatch(w, time_of(least), kind, i)
+
+
+@step
+def take(w, source):
+    """Take the first event of a source: what happens, and to what."""
+    if source < LANES:
+        what = w.ring[source][w.lanes[source].head & w.lanes[source].mask].what
+        leave(w, source)
+    elif source == HEAP:
+        what, number = w.heap[0].what, w.heap[0].number
+        drop_top(w)
+        if what & (KINDS - 1) == TIMER and w.requests[what >> SHIFT].timer != number:
+            what = VOID
+    else:
+        what = w.tree[1].c << SHIFT | ARRIVE
+    return what & (KINDS - 1), what >> SHIFT
 
 
 @rare
@@ -127,35 +147,6 @@ def time_out(w, least, end):
     w.state.events += 1
     client_steps.timer(w, time_of(bits), r)
     return True
-
-
-@step
-def happen(w, source, t):
-    """Take the first event of a source and let it happen."""
-    if source < LANES:
-        what = w.ring[source][w.lanes[source].head & w.lanes[source].mask].what
-        leave(w, source)
-        dispatch_packet(w, t, what & (KINDS - 1), what >> SHIFT)
-    elif source == HEAP:
-        what, number = w.heap[0].what, w.heap[0].number
-        drop_top(w)
-        kind, i = what & (KINDS - 1), what >> SHIFT
-        if kind < POD_DONE:
-            dispatch_stray(w, t, kind, i)
-        elif kind != TIMER or w.requests[i].timer == number:
-            dispatch_other(w, t, kind, i)
-        else:
-            w.state.events -= 1  # It was void.
-    else:
-        arrive(w, t, w.tree[1].c)
-    w.state.credit -= 1
-    w.state.events += 1
-
-
-@rare
-def dispatch_stray(w, t, kind, i):
-    """Let a packet come to where it was sent that had no place in a lane."""
-    dispatch_packet(w, t, kind, i)
 
 
 def _queues(world: World) -> dict[str, Any]:
@@ -209,6 +200,7 @@ class Kernel:
         self.env = simpy.Environment()
         self.world = world
         self.listener: Listener = print
+        self._stored = 0  # of the room for endpoints
         queues = _queues(world)
         self.state = queues["state"]
         self.state.timer = NEVER
@@ -230,7 +222,7 @@ class Kernel:
     def advance(self, until: float) -> None:
         """Run control up to and including `until`, data strictly before it."""
         while True:
-            pause = min(self.env.peek(), until)
+            pause = float(min(self.env.peek(), until))  # An integer would be compiled for anew.
             status = advance(self.handle, pause)
             if status == NEED_SPACE:
                 self._grow()
@@ -254,12 +246,15 @@ class Kernel:
             self._double("flights", Flight)
         while self.state.pending + inside + MARGIN > len(self.handle.arrays["heap"]):
             self._double_heap()
-        reset_clients(self.handle, t, p)
+        reset_clients(self.handle, float(t), int(p))
 
     def add_endpoints(self, pods: Sequence[int]) -> int:
         """Store one more version of the endpoint list; where it begins."""
-        first = len(self.world.endpoints)
-        self._place("endpoints", np.append(self.world.endpoints, np.array(pods, np.int32)))
+        first, self._stored = self._stored, self._stored + len(pods)
+        kept = self.world.endpoints
+        if self._stored > len(kept):
+            self._place("endpoints", np.concatenate([kept, np.zeros(self._stored, np.int32)]))
+        self.world.endpoints[first : self._stored] = pods
         return first
 
     def _place(self, name: str, value: Any) -> None:

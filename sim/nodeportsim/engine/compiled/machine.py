@@ -6,8 +6,8 @@ from nodeportsim.engine.records import TIMER
 
 from .options import rare, step
 from .policies import ask, tell
-from .world import prefetch
 from .queues import KINDS, LANES, NEVER, bits_of, join, link, list_of, next_number, push, replay, unlink
+from .world import prefetch
 
 __all__ = [
     "after",

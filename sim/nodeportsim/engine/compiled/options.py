@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+from numba import types
 
 from nodeportsim.engine.cache import folder, forget_old, is_warm
 
@@ -25,11 +26,22 @@ def jit(**options: Any) -> Any:
     def wrap(f: Any) -> Any:
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder())
         try:
-            return numba.njit(**OPTIONS, **options)(f)
+            return _once(numba.njit(**OPTIONS, **options)(f))
         finally:
             numba.config.CACHE_DIR = before
 
     return wrap
+
+
+def _once(function: Any) -> Any:
+    """Compile a function once, not anew for every constant that it is called with."""
+    template = function.get_call_template
+
+    def widened(args: Any, keywords: Any) -> Any:
+        return template(tuple(types.unliteral(arg) for arg in args), keywords)
+
+    function.get_call_template = widened
+    return function
 
 
 step = jit(forceinline=True)

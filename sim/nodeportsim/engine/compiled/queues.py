@@ -43,6 +43,7 @@ SOURCES = LANES + 2
 NEAR = 8
 SHIFT = 5
 KINDS = 1 << SHIFT
+VOID = KINDS - 1  # a timer whose request waits for something else by now
 NEVER = 0x7FF0000000000000  # bits of infinity
 
 

@@ -7,6 +7,8 @@ minutes. So the kernel gets the address of a small table (address, rows, columns
 
 Numba's own arrays check every index for a negative one, which costs a load and a comparison each time.
 Steps never count from the end, so here an array is an address with its lengths (`Rows`), and nothing more.
+Numba's own records give narrow integers as they are, and compile a step once for every mixture of widths it
+is called with; here a struct (`Row`) gives 64 bits whatever it keeps.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 from llvmlite import ir
 from numba import typeof, types
 from numba.core import cgutils
-from numba.core.imputils import lower_builtin, lower_getattr_generic
+from numba.core.imputils import lower_builtin, lower_getattr_generic, lower_setattr_generic
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_global, signature
 from numba.extending import NativeValue, infer_getattr, intrinsic, models, register_model, typeof_impl, unbox
 
@@ -34,6 +36,24 @@ class WorldType(types.Type):
     def __init__(self, fields: tuple[tuple[str, Any], ...]) -> None:
         self.fields = fields
         super().__init__(name=f"World({fields})")
+
+
+class Row(types.Type):
+    """A struct, by its address."""
+
+    def __init__(self, record: types.Record) -> None:
+        self.record = record
+        super().__init__(name=f"Row({record})")
+
+    def kept(self, name: str) -> Any:
+        """Type of a field as it is stored."""
+        return self.record.typeof(name)
+
+    def given(self, name: str) -> Any:
+        """Type of a field as steps see it, None where there is no such field."""
+        if name not in self.record.fields:
+            return None
+        return types.int64 if isinstance(self.kept(name), types.Integer) else types.float64
 
 
 class Rows(types.Type):
@@ -59,6 +79,7 @@ class Handle:
     def __init__(self, world: World, **extra: Any) -> None:
         self.arrays = {name: value for name, value in world._asdict().items() if value is not None} | extra
         self.table = np.zeros((len(self.arrays), COLUMNS), np.int64)
+        self.address = int(self.table.ctypes.data)
         for name, value in self.arrays.items():
             self.place(name, value)
         self.type = WorldType(tuple((name, _type(value)) for name, value in self.arrays.items()))
@@ -72,18 +93,13 @@ class Handle:
         shape = (*rows.shape, 1, 1)[: COLUMNS - 1]
         self.table[list(self.arrays).index(name)] = (rows.ctypes.data, *shape)
 
-    @property
-    def address(self) -> int:
-        """Where the table lies."""
-        return int(self.table.ctypes.data)
-
 
 def _type(value: Any) -> Any:
     """Return the type of a field: rows of one struct are that struct."""
     if isinstance(value, np.record):
-        return typeof(value.base).dtype
+        return Row(typeof(value.base).dtype)
     array = typeof(np.asarray(value))
-    return Rows(array.dtype, array.ndim)
+    return Rows(Row(array.dtype) if isinstance(array.dtype, types.Record) else array.dtype, array.ndim)
 
 
 @typeof_impl.register(Handle)
@@ -94,6 +110,11 @@ def _typeof(handle, _context):
 @register_model(WorldType)
 class _Pointer(models.OpaqueModel):
     """A world is passed as one pointer."""
+
+
+@register_model(Row)
+class _RowModel(models.OpaqueModel):
+    """A struct is passed as its address."""
 
 
 @register_model(Rows)
@@ -127,8 +148,8 @@ def _load(context, builder, world, pointer, name):
     row = [field for field, _ in world.fields].index(name) * COLUMNS
     word = context.get_value_type(types.int64)
     table = builder.bitcast(pointer, word.as_pointer())
-    if isinstance(kind, types.Record):
-        return builder.inttoptr(_load_word(context, builder, table, row), context.get_value_type(kind))
+    if isinstance(kind, Row):
+        return builder.inttoptr(_load_word(context, builder, table, row), cgutils.voidptr_t)
     address, rows, columns = (_load_word(context, builder, table, row + k) for k in range(COLUMNS))
     data = builder.inttoptr(address, cgutils.voidptr_t)
     return _make_rows(context, builder, kind, data=data, rows=rows, columns=columns)
@@ -147,6 +168,33 @@ def _make_rows(context, builder, kind, **members):
     return made._getvalue()
 
 
+@infer_getattr
+class _RowFields(AttributeTemplate):
+    key = Row
+
+    def generic_resolve(self, row, name):
+        return row.given(name)
+
+
+@lower_getattr_generic(Row)
+def _get(context, builder, row, pointer, name):
+    value = context.unpack_value(builder, row.kept(name), _field(context, builder, row, pointer, name))
+    return context.cast(builder, value, row.kept(name), row.given(name))
+
+
+@lower_setattr_generic(Row)
+def _set(context, builder, sig, args, name):
+    row = sig.args[0]
+    value = context.cast(builder, args[1], sig.args[1], row.kept(name))
+    context.pack_value(builder, row.kept(name), value, _field(context, builder, row, args[0], name))
+
+
+def _field(context, builder, row, pointer, name):
+    """Find where a field lies."""
+    place = builder.gep(pointer, [context.get_constant(types.intp, row.record.offset(name))])
+    return builder.bitcast(place, context.get_data_type(row.kept(name)).as_pointer())
+
+
 @infer_global(len)
 class _Len(AbstractTemplate):
     def generic(self, args, _keywords):
@@ -159,7 +207,7 @@ class _GetItem(AbstractTemplate):
         rows, index = args
         if not isinstance(rows, Rows) or not isinstance(index, types.Integer):
             return None
-        return signature(rows.item if rows.ndim == 1 else Rows(rows.item, 1), rows, index)
+        return signature(_item(rows), rows, index)
 
 
 @infer_global(operator.setitem)
@@ -168,7 +216,16 @@ class _SetItem(AbstractTemplate):
         rows, index, _value = args
         if not isinstance(rows, Rows) or not isinstance(index, types.Integer):
             return None
-        return signature(types.none, rows, index, rows.item)
+        return signature(types.none, rows, index, _item(rows))
+
+
+def _item(rows):
+    """Type of `rows[index]`, numbers as wide as steps see them."""
+    if rows.ndim > 1:
+        return Rows(rows.item, 1)
+    if isinstance(rows.item, Row):
+        return rows.item
+    return types.int64 if isinstance(rows.item, types.Integer) else types.float64
 
 
 @lower_builtin(len, Rows)
@@ -182,15 +239,17 @@ def _getitem(context, builder, sig, args):
     if kind.ndim > 1:
         zero = context.get_constant(types.intp, 0)
         return _make_rows(context, builder, sig.return_type, data=place, rows=made.columns, columns=zero)
-    if isinstance(kind.item, types.Record):
-        return builder.bitcast(place, context.get_value_type(kind.item))
-    return context.unpack_value(builder, kind.item, _typed(context, builder, kind, place))
+    if isinstance(kind.item, Row):
+        return place
+    value = context.unpack_value(builder, kind.item, _typed(context, builder, kind, place))
+    return context.cast(builder, value, kind.item, sig.return_type)
 
 
 @lower_builtin(operator.setitem, Rows, types.Integer, types.Any)
 def _setitem(context, builder, sig, args):
     kind, _made, place = _place(context, builder, sig, args)
-    context.pack_value(builder, kind.item, args[2], _typed(context, builder, kind, place))
+    value = context.cast(builder, args[2], sig.args[2], kind.item)
+    context.pack_value(builder, kind.item, value, _typed(context, builder, kind, place))
     return context.get_dummy_value()
 
 
@@ -209,9 +268,9 @@ def _typed(context, builder, kind, place):
 
 
 def _size(context, item):
-    return (
-        item.size if isinstance(item, types.Record) else context.get_abi_sizeof(context.get_data_type(item))
-    )
+    if isinstance(item, Row):
+        return item.record.size
+    return context.get_abi_sizeof(context.get_data_type(item))
 
 
 @intrinsic
