@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from nodeportsim.engine.records import STAGES
+from nodeportsim.engine.codes import STAGES
 from nodeportsim.engine.simulate import simulate
 from nodeportsim.engine.tally import bucket
 from nodeportsim.scenario.clients import Clients, Connections, Entry, Retry, Timeouts

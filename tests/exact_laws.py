@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from closed_forms import LONG_S, STILL, outage
 
-from nodeportsim.engine.records import CAUSES, PHASES, STAGES
+from nodeportsim.engine.codes import CAUSES, PHASES, STAGES
 from nodeportsim.engine.simulate import simulate
 from nodeportsim.scenario.clients import Clients, Connections, Entry, Retry, Timeouts
 from nodeportsim.scenario.declared import Law

@@ -37,6 +37,7 @@ LIBRARIES = {
     "jinja2": ("report",),
     "joblib": ("study",),
     "markupsafe": ("report",),
+    "llvmlite": ("engine.compiled",),
     "matplotlib": ("report",),
     "networkx": ("scenario.network",),
     "numba": ("engine.compiled",),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nodeportsim.engine import codes as C  # noqa: N812 - as engine/build.py.
 from nodeportsim.engine import records as R  # noqa: N812 - as engine/build.py.
 from nodeportsim.engine.build import Plain, world_of
 from nodeportsim.engine.cache import folder
@@ -174,11 +175,11 @@ class Prepared:
             "endpoint": np.array(w.endpoints[first.first : first.first + first.endpoints], np.int32),
             "pod_node": np.array([pod.node for pod in w.pods], np.int32),
             "syn_at_s": np.array(w.syn_at_s[w.groups[0].syn_schedule], np.float64),
-            "latency": np.zeros(R.BUCKETS, count),
-            "first_packet": np.zeros(R.BUCKETS, count),
-            "stage_ns": np.zeros((R.BUCKETS, len(R.STAGES)), count),
-            "series": np.zeros((q.seconds, 3 + len(R.CAUSES)), count),
-            "errors": np.zeros((2, len(R.CAUSES)), count),
+            "latency": np.zeros(C.BUCKETS, count),
+            "first_packet": np.zeros(C.BUCKETS, count),
+            "stage_ns": np.zeros((C.BUCKETS, len(C.STAGES)), count),
+            "series": np.zeros((q.seconds, 3 + len(C.CAUSES)), count),
+            "errors": np.zeros((2, len(C.CAUSES)), count),
             "node_counts": np.zeros((n, 2), count),
             "pod_counts": np.zeros((p, 2), count),
             "conntrack_peak": np.zeros(n, count),
@@ -199,7 +200,7 @@ class Prepared:
     def read(self) -> Replication:
         """Give the counters of the last run as the engine gives them."""
         q, a = self.question, {name: array.copy() for name, array in self.arrays.items()}
-        causes, rest = len(R.CAUSES), len(R.PHASES) - 1  # Without faults there is one phase, the first.
+        causes, rest = len(C.CAUSES), len(C.PHASES) - 1  # Without faults there is one phase, the first.
         trace_kind = [(name, "f8" if name.endswith("_s") else "i8") for name in R.Trace.__slots__]
         return Replication(
             number=self.replication,
@@ -210,7 +211,7 @@ class Prepared:
             attempts=q.tries,
             errors=a["errors"][0],
             attempt_errors=a["errors"][1],
-            latency=np.vstack([a["latency"], np.zeros((rest, R.BUCKETS), np.int64)]),
+            latency=np.vstack([a["latency"], np.zeros((rest, C.BUCKETS), np.int64)]),
             latency_sum_ns=np.array([q.latency_ns, *[0] * rest], np.int64),
             first_packet=a["first_packet"],
             stage_sum_ns=a["stage_ns"],
@@ -283,7 +284,7 @@ def plain(prepared: Prepared) -> PlainPath:
         **{name: getattr(q, name) for name in ("key0", "key1", "clients", "pods", "workers")},
         nodes=q.entries,
     )
-    latency = np.zeros(R.BUCKETS, np.int64)
+    latency = np.zeros(C.BUCKETS, np.int64)
     path.latency = latency.ctypes.data
     library("plain").plain_run(ctypes.byref(path))
     path.histogram = latency

@@ -17,7 +17,7 @@ import on_nodeportsim
 import on_simpy
 import plain
 
-from nodeportsim.engine.records import STAGES
+from nodeportsim.engine.codes import STAGES
 from nodeportsim.engine.simulate import simulate
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from strategies import scenarios
 
 from nodeportsim.engine import node as node_steps
 from nodeportsim.engine import simulate as simulation
-from nodeportsim.engine.records import BACKING_OFF, FREE, STAGES, World
+from nodeportsim.engine.codes import BACKING_OFF, FREE, STAGES
+from nodeportsim.engine.records import World
 from nodeportsim.scenario.clients import Clients, Entry
 from nodeportsim.scenario.spec import (
     Cluster,

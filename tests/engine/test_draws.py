@@ -186,7 +186,7 @@ def test_laws_have_their_mean_variance_and_p99(law: Law) -> None:
 
 
 def test_every_purpose_has_a_number_of_its_own() -> None:
-    clients = ("ARRIVAL", "ATTEMPT", "BACKOFF", "THINK", "JITTER", "POOL")
+    clients = ("ARRIVAL", "ATTEMPT", "BACKOFF", "THINK", "JITTER", "POOL", "CHOICE")
     control = ("LEASE", "MONITOR", "POSITION", "RELIST", "CHECK", "TURN", "WATCH")
     names = (*clients, *control)
     numbers = [getattr(draws, name) for name in names]

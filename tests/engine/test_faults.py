@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from nodeportsim.engine.build import NO_ROUTE_S
-from nodeportsim.engine.records import CAUSES, PHASES, SUCCEEDED
+from nodeportsim.engine.codes import CAUSES, PHASES, SUCCEEDED
 from nodeportsim.engine.simulate import Replication, simulate
 from nodeportsim.scenario.clients import Clients, Connections, Entry, Timeouts
 from nodeportsim.scenario.spec import Cluster, Event, Network, Pods, Probe, Run, Scenario, Service

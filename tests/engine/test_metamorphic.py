@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import laws, scenarios
 
-from nodeportsim.engine.records import BASE, SUB
+from nodeportsim.engine.codes import BASE, SUB
 from nodeportsim.engine.rules import Rules
 from nodeportsim.engine.simulate import simulate
 from nodeportsim.scenario.clients import Clients, Timeouts

@@ -9,8 +9,8 @@ import oracle
 import pytest
 from oracle import Happening, Oracle, Rules
 
+from nodeportsim.engine.codes import CAUSES
 from nodeportsim.engine.control import Control
-from nodeportsim.engine.records import CAUSES
 from nodeportsim.engine.simulate import simulate
 from nodeportsim.scenario.clients import Backoff, Clients, Entry, Retry, Timeouts
 from nodeportsim.scenario.declared import Law

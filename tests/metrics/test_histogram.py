@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodeportsim.engine import records
+from nodeportsim.engine import codes
 from nodeportsim.metrics import histogram
 from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
 
@@ -21,8 +21,8 @@ def exact(times_s: list[float], q: float) -> float:
 
 
 def test_the_engine_uses_the_same_buckets_and_names() -> None:
-    assert (records.SUB, records.BASE, records.BUCKETS) == (histogram.SUB, histogram.BASE, histogram.BUCKETS)
-    assert (records.CAUSES, records.STAGES, records.PHASES) == (CAUSES, STAGES, PHASES)
+    assert (codes.SUB, codes.BASE, codes.BUCKETS) == (histogram.SUB, histogram.BASE, histogram.BUCKETS)
+    assert (codes.CAUSES, codes.STAGES, codes.PHASES) == (CAUSES, STAGES, PHASES)
 
 
 @given(inside_s)

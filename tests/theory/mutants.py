@@ -7,8 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nodeportsim.engine import build, client, connections, draws, interpreter, node, pod, pools, simulate
-from nodeportsim.engine.records import RR
+from nodeportsim.engine import (
+    build,
+    client,
+    connections,
+    draws,
+    entry,
+    interpreter,
+    node,
+    pod,
+    pools,
+    simulate,
+)
+from nodeportsim.engine.codes import RR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,13 +76,14 @@ def nothing_pins(patch: pytest.MonkeyPatch) -> None:
 
 
 def data_goes_before_control(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(interpreter, "ARRIVALS", -2)
     patch.setattr(interpreter, "DATA", -1)
 
 
 def retries_stay(patch: pytest.MonkeyPatch) -> None:
     """The next node is the one that has just failed."""
 
-    patch.setattr(connections, "other_node", lambda w, r: w.requests[r].node)
+    patch.setattr(entry, "other_node", lambda w, r: w.requests[r].node)
 
 
 def syns_come_late(patch: pytest.MonkeyPatch) -> None:

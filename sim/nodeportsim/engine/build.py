@@ -11,7 +11,8 @@ import numpy as np
 
 from nodeportsim.scenario.network import paths
 
-from . import records as R  # noqa: N812 - a table of codes, as short as they are many.
+from . import codes as C  # noqa: N812 - a table, as short as its entries are many.
+from . import records as R  # noqa: N812 - as above.
 from .draws import CONSTANT, EXPONENTIAL, LOGNORMAL, UNIFORM
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 LAWS = {"exponential": EXPONENTIAL, "constant": CONSTANT, "lognormal": LOGNORMAL, "uniform": UNIFORM}
 ENTRY = {
-    "dns-round-robin": R.DNS_ROUND_ROBIN, "first": R.FIRST, "pinned": R.PINNED, "random": R.RANDOM,
-    "list": R.LIST, "balancer": R.BALANCER, "virtual-ip": R.VIRTUAL_IP, "own-node": R.OWN_NODE,
-    "custom": R.CUSTOM,
+    "dns-round-robin": C.DNS_ROUND_ROBIN, "first": C.FIRST, "pinned": C.PINNED, "random": C.RANDOM,
+    "list": C.LIST, "balancer": C.BALANCER, "virtual-ip": C.VIRTUAL_IP, "own-node": C.OWN_NODE,
+    "custom": C.CUSTOM,
 }  # fmt: skip
-ARRIVALS = {"poisson": R.POISSON, "fixed": R.FIXED, "bursty": R.BURSTY, "trace": R.TRACE}
-REUSE = {"none": R.NO_REUSE, "lifo": R.LIFO, "fifo": R.FIFO, "random": R.ANY}
-JITTER = {"none": R.JITTER_NONE, "equal": R.JITTER_EQUAL, "full": R.JITTER_FULL}
-SCHEDULERS = {"rr": R.RR, "wrr": R.WRR, "lc": R.LC, "wlc": R.WLC, "sh": R.SH}
+ARRIVALS = {"poisson": C.POISSON, "fixed": C.FIXED, "bursty": C.BURSTY, "trace": C.TRACE}
+REUSE = {"none": C.NO_REUSE, "lifo": C.LIFO, "fifo": C.FIFO, "random": C.ANY}
+JITTER = {"none": C.JITTER_NONE, "equal": C.JITTER_EQUAL, "full": C.JITTER_FULL}
+SCHEDULERS = {"rr": C.RR, "wrr": C.WRR, "lc": C.LC, "wlc": C.WLC, "sh": C.SH}
 
 SYN_AT_S = {
     # Measured on 6.18 and 6.1: the instants of all SYNs of one connect(), then the kernel's ETIMEDOUT.
@@ -129,7 +130,7 @@ def world_of(
     outside = int(any(p.node is None for p in scenario.placement))
     clients = sum(g.count for g in scenario.clients)
     affinity = scenario.service.session_affinity == "ClientIP"
-    counted = _choice(scenario) in (R.LC, R.WLC)
+    counted = _choice(scenario) in (C.LC, C.WLC)
     seconds = ceil(scenario.run.duration_s)
     network = paths(scenario)
     schedule_width = max(map(len, SYN_AT_S.values())) + 1
@@ -147,20 +148,20 @@ def world_of(
         path_s=shape.grid(len(network.path_s), len(network.zones), 0.0),
         cpu_free_s=shape.grid(nodes + outside, scenario.cluster.cores, 0.0),
         work_free_s=shape.grid(pods, scenario.pods.workers, 0.0),
-        expiry=shape.grid(nodes + outside, R.EXPIRY_SLOTS, 0),
+        expiry=shape.grid(nodes + outside, C.EXPIRY_SLOTS, 0),
         sticky=shape.table(R.Sticky, nodes + outside, clients if affinity else 0),
         active=shape.grid(nodes + outside, pods if counted else 0, 0),
         inactive=shape.grid(nodes + outside, pods if counted else 0, 0),
         memory=shape.grid(clients, cells * nodes, 0.0),
         syn_at_s=shape.grid(len(SYN_AT_S), schedule_width, inf),
         trace_s=shape.numbers([t for g in scenario.clients for t in g.trace_s], "f8"),
-        latency=shape.grid(len(R.PHASES), R.BUCKETS, 0),
-        latency_ns=shape.grid(1, len(R.PHASES), 0)[0],
-        first_packet=shape.grid(1, R.BUCKETS, 0)[0],
-        stage_ns=shape.grid(R.BUCKETS, len(R.STAGES), 0),
-        series=shape.grid(seconds, 3 + len(R.CAUSES), 0),
-        phases=shape.grid(len(R.PHASES), 3, 0),
-        errors=shape.grid(2, len(R.CAUSES), 0),
+        latency=shape.grid(len(C.PHASES), C.BUCKETS, 0),
+        latency_ns=shape.grid(1, len(C.PHASES), 0)[0],
+        first_packet=shape.grid(1, C.BUCKETS, 0)[0],
+        stage_ns=shape.grid(C.BUCKETS, len(C.STAGES), 0),
+        series=shape.grid(seconds, 3 + len(C.CAUSES), 0),
+        phases=shape.grid(len(C.PHASES), 3, 0),
+        errors=shape.grid(2, len(C.CAUSES), 0),
         trace=shape.rows(R.Trace, trace),
         queue=None,
     )
@@ -176,7 +177,7 @@ def world_of(
 def _choice(scenario: Scenario) -> int:
     """Which endpoint a node takes, as a code."""
     proxy = scenario.cluster.proxy
-    return SCHEDULERS[proxy.scheduler] if proxy.mode == "ipvs" else R.UNIFORM_CHOICE
+    return SCHEDULERS[proxy.scheduler] if proxy.mode == "ipvs" else C.UNIFORM_CHOICE
 
 
 def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float, trace: int) -> None:
@@ -193,7 +194,7 @@ def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float
     c.time_wait_s, c.close_s = scenario.cluster.conntrack.time_wait_s, CLOSE_S
     c.affinity = int(scenario.service.session_affinity == "ClientIP")
     c.affinity_s = float(scenario.service.affinity_timeout_seconds)
-    c.memory = R.RECENT if scenario.cluster.proxy.mode == "iptables" else R.EXACT
+    c.memory = C.RECENT if scenario.cluster.proxy.mode == "iptables" else C.EXACT
     c.recent_entries = RECENT_ENTRIES
     c.nodes, c.pods = len(scenario.cluster.names), len(scenario.placement)
     c.zones = len(w.path_s[0])

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .connections import abandon, acquire, learn, release, send_request, send_syn
-from .draws import ARRIVAL, ATTEMPT, BACKOFF, THINK, draw_law, log, uniform2, uniform4
-from .machine import after, arrival, at, disarm, rare, step
-from .pools import free_flight, free_request, new_request, remove_waiting
-from .records import (
+from .codes import (
     ARRIVE,
     BACKING_OFF,
     BURSTY,
@@ -40,6 +36,11 @@ from .records import (
     TRACE,
     WAITING,
 )
+from .connections import abandon, acquire, release, send_request, send_syn
+from .draws import ARRIVAL, ATTEMPT, BACKOFF, THINK, draw_law, log, uniform2, uniform4
+from .entry import learn
+from .machine import after, arrival, at, disarm, rare, step
+from .pools import free_flight, free_request, new_request, remove_waiting
 from .tally import (
     count_attempt_error,
     count_connection,

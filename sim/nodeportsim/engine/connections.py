@@ -10,8 +10,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .draws import CHOICE, POOL, uniform2
-from .machine import after, arm, ask, disarm, prefetch, rare, step, tell
+from .codes import (
+    ANY,
+    BALANCER,
+    CONNECTING,
+    DATA_AGAIN,
+    DATA_AT_NODE,
+    EXPIRE,
+    LC,
+    LIFO,
+    NO_REUSE,
+    POOL_WAIT,
+    REFUSED,
+    SYN_AGAIN,
+    SYN_AT_NODE,
+    WAITING,
+    WLC,
+)
+from .draws import POOL, uniform2
+from .entry import choose_node
+from .machine import after, arm, disarm, prefetch, rare, step
 from .node import untrack
 from .pools import (
     free_connection,
@@ -23,128 +41,10 @@ from .pools import (
     push_waiting,
     unlink_idle,
 )
-from .records import (
-    ANY,
-    BALANCER,
-    CONNECTING,
-    CUSTOM,
-    DATA_AGAIN,
-    DATA_AT_NODE,
-    DNS_ROUND_ROBIN,
-    EXPIRE,
-    FIRST,
-    LC,
-    LIFO,
-    LIST,
-    NO_REUSE,
-    OWN_NODE,
-    PINNED,
-    POOL_WAIT,
-    RANDOM,
-    REFUSED,
-    SYN_AGAIN,
-    SYN_AT_NODE,
-    VIRTUAL_IP,
-    WAITING,
-    WLC,
-)
 from .wire import client_path_s, travel
 
 if TYPE_CHECKING:
     from .records import World
-
-
-@rare
-def balanced_node(w: World) -> int:
-    """An external balancer's choice among the nodes it holds for healthy; -1 where there is none."""
-    n = w.config.nodes
-    best = -1
-    for k in range(1, n + 1):
-        m = (w.counts.balancer_turn + k) % n
-        if w.nodes[m].healthy == 0:
-            continue
-        if w.config.balancer_least == 0:
-            w.counts.balancer_turn = m
-            return int(m)
-        if best < 0 or w.nodes[m].active < w.nodes[best].active:
-            best = int(m)
-    if best >= 0:
-        w.counts.balancer_turn = best
-    return best
-
-
-@step
-def resolve(w: World, t: float, c: int) -> int:
-    """DNS round robin: every answer starts one record later; a client keeps it for the TTL."""
-    client = w.clients[c]
-    if client.resolved_s < 0.0 or t - client.resolved_s >= w.groups[client.group].ttl_s:
-        client.home = w.counts.dns_turn % w.config.nodes
-        w.counts.dns_turn += 1
-        client.resolved_s = t
-    return int(client.home)
-
-
-@step
-def choose_node(w: World, t: float, r: int) -> int:
-    """Entry node of a new connection; -1 where a balancer has none to give."""
-    request = w.requests[r]
-    c = request.client
-    group = w.groups[w.clients[c].group]
-    n = w.config.nodes
-    if group.policy == BALANCER:
-        return balanced_node(w)
-    if group.policy == VIRTUAL_IP:
-        return int(w.config.leader)
-    if group.policy in (PINNED, OWN_NODE):
-        return int(w.clients[c].home)
-    if group.policy == CUSTOM:
-        return custom_node(w, t, r)
-    if request.node >= 0 and group.retry_next != 0:
-        return other_node(w, r)
-    if request.node >= 0:
-        return int(request.node)
-    if group.policy == DNS_ROUND_ROBIN:
-        return resolve(w, t, c)
-    if group.policy == RANDOM:
-        return int(request.u_node * n)
-    if group.policy == FIRST:
-        return 0
-    return int(w.clients[c].home)
-
-
-@rare
-def custom_node(w: World, t: float, r: int) -> int:
-    """Ask the user's policy; one that names no node is counted, and the run refused at its end."""
-    request = w.requests[r]
-    u1, u2 = uniform2(w.config.key0, w.config.key1, CHOICE, request.client, request.number, request.attempt)
-    node = ask(w, request.client, request.node, u1, u2, t)
-    if node < 0:
-        w.counts.strays += 1
-        return 0
-    return node
-
-
-@rare
-def learn(w: World, t: float, r: int, answered: int) -> None:
-    """Tell the user's policy how an attempt over a connection ended."""
-    request = w.requests[r]
-    if tell(w, request.client, request.node, t - request.attempt_s, answered, t) < 0:
-        w.counts.strays += 1
-
-
-@rare
-def other_node(w: World, r: int) -> int:
-    """A retry goes to the next address; a `list` client stays there, a `random` one draws again."""
-    request = w.requests[r]
-    client = w.clients[request.client]
-    n = w.config.nodes
-    policy = w.groups[client.group].policy
-    if policy == RANDOM:
-        return int((request.node + 1 + int(request.u_node * (n - 1))) % n)
-    node = (request.node + 1) % n
-    if policy == LIST:
-        client.home = node
-    return int(node)
 
 
 @step

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nodeportsim.kubeproxy.sync import Runner
 
 from . import draws
-from .records import CONNTRACK_FULL, DROP, PHASES, REFUSE
+from .codes import CONNTRACK_FULL, DROP, PHASES, REFUSE
 from .rules import Rules
 from .slices import NOTHING, Conditions, Slices
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import client, node, pod
-from .machine import rare, step
-from .records import (
+from .codes import (
     ARRIVE,
     DATA_AGAIN,
     DATA_AT_NODE,
@@ -27,6 +26,7 @@ from .records import (
     SYN_AT_POD,
     TIMER,
 )
+from .machine import rare, step
 
 if TYPE_CHECKING:
     from .records import World

@@ -69,8 +69,10 @@ def _stop_machine(control: Control, n: int) -> None:
 
 
 def _boot_machine(control: Control, n: int) -> None:
-    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods."""
+    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods. One that runs does not boot."""
     node = control.world.nodes[n]
+    if node.up:
+        return  # Two faults of one node ended.
     node.up, node.booted_s, node.drained = 1, control.env.now, int(control.env.now)
     for p in control.pods_of(n):
         control.set_pod(p, ready=False)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from . import client, pod
+from .codes import ARRIVE, TIMER
 from .dispatch import dispatch
 from .policy import choose, learn
-from .records import ARRIVE, TIMER, Flight, World
+from .records import Flight, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, TypeVar
 
-from .records import TIMER
+from .codes import TIMER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .machine import after, at, notify, prefetch, rare, step
-from .pools import free_flight, serve_at
-from .records import (
+from .codes import (
     CONNTRACK_FULL,
     DATA_AGAIN,
     DATA_AT_PEER,
@@ -32,6 +30,8 @@ from .records import (
     WLC,
     WRR,
 )
+from .machine import after, at, notify, prefetch, rare, step
+from .pools import free_flight, serve_at
 from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
 
 if TYPE_CHECKING:

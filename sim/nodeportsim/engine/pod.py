@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .machine import at, rare, step
-from .pools import copy_flight, free_flight, serve
-from .records import (
+from .codes import (
     DATA_AGAIN,
     ESTABLISHED,
     POD_DONE,
@@ -23,6 +21,8 @@ from .records import (
     RESET,
     SYN_AGAIN,
 )
+from .machine import at, rare, step
+from .pools import copy_flight, free_flight, serve
 from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
 
 if TYPE_CHECKING:

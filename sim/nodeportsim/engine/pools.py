@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .codes import FREE
 from .machine import disarm, rare, step
-from .records import FREE
 
 if TYPE_CHECKING:
     from .records import World

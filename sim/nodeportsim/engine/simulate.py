@@ -13,10 +13,11 @@ from nodeportsim.scenario.profile import load_profile
 from . import faults
 from .balancer import start as start_balancer
 from .build import Plain, Structs, world_of
+from .codes import CAUSES, PHASES, STAGES
 from .control import Control
 from .interpreter import Interpreter
 from .policy import policy_of
-from .records import CAUSES, PHASES, STAGES, Trace, World
+from .records import Trace, World
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .codes import BASE, BUCKETS, SUB, SUCCEEDED
 from .machine import float_bits, rare, step
-from .records import BASE, BUCKETS, SUB, SUCCEEDED
 
 if TYPE_CHECKING:
     from .records import World

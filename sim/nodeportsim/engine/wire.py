@@ -11,17 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .codes import BALANCER, CONNECTING, NO_ROUTE, OWN_NODE, SYN_AGAIN, WAITING
 from .draws import JITTER, log, uniform2
 from .machine import after, at, rare, step
 from .pools import free_flight
-from .records import (
-    BALANCER,
-    CONNECTING,
-    NO_ROUTE,
-    OWN_NODE,
-    SYN_AGAIN,
-    WAITING,
-)
 
 if TYPE_CHECKING:
     from .records import World

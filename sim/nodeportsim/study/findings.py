@@ -162,7 +162,7 @@ def flattened(summary: Mapping[str, Any], prefix: str = "") -> Iterator[Row]:
 
 def _rules_s(r: Replication, _: Scenario) -> float:
     """CPU time of the rules on all nodes a first packet crosses, mean over succeeded requests."""
-    from nodeportsim.engine.records import STAGES
+    from nodeportsim.engine.codes import STAGES
 
     return float(r.stage_sum_ns[:, STAGES.index("rules")].sum()) * 1e-9 / max(r.succeeded, 1)
 

@@ -189,7 +189,7 @@ def assert_conserved(replication: Replication, scenario: Scenario) -> None:
 def _summary(
     scenario: Scenario, profile: Profile, replications: list[Replication], engine: Engine, warmup_s: float
 ) -> dict[str, Any]:
-    from nodeportsim.engine.records import CAUSES, PHASES, STAGES
+    from nodeportsim.engine.codes import CAUSES, PHASES, STAGES
     from nodeportsim.metrics.summarise import summarise
     from nodeportsim.metrics.thresholds import check
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import simpy
 
+from nodeportsim.engine.codes import ARRIVE, TIMER
 from nodeportsim.engine.interpreter import announce
-from nodeportsim.engine.records import ARRIVE, TIMER, Connection, Flight, Request, World, struct
+from nodeportsim.engine.records import Connection, Flight, Request, World, struct
 
 from . import client as client_steps
 from . import pod as pod_steps
@@ -31,6 +32,7 @@ from .queues import (
     STATE,
     VOID,
     bits_of,
+    delist,
     drop_top,
     earliest,
     first_of_equals,
@@ -38,7 +40,6 @@ from .queues import (
     leave,
     number_of,
     time_of,
-    unlink,
 )
 from .world import Handle
 
@@ -142,7 +143,7 @@ def time_out(w, least, end):
         return True
     if bits == least and number_of(w, first_of_equals(w, least)) < w.requests[r].timer:
         return False
-    unlink(w, r)
+    delist(w, r)
     w.state.credit -= 1
     w.state.events += 1
     client_steps.timer(w, time_of(bits), r)

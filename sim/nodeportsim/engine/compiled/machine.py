@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nodeportsim.engine.records import TIMER
+from nodeportsim.engine.codes import TIMER
 
 from .options import rare, step
 from .policies import ask, tell
-from .queues import KINDS, LANES, NEVER, bits_of, join, link, list_of, next_number, push, replay, unlink
+from .queues import KINDS, LANES, NEVER, bits_of, delist, enlist, join, list_of, next_number, push, replay
 from .world import prefetch
 
 __all__ = [
@@ -51,7 +51,7 @@ def arm(w, t, delay_s, r):
     number = next_number(w)
     w.requests[r].timer = number
     if k > 0:
-        link(w, k, t + delay_s, r)
+        enlist(w, k, t + delay_s, r)
     else:
         push(w, bits_of(t + delay_s), number, r * KINDS + TIMER)
 
@@ -60,7 +60,7 @@ def arm(w, t, delay_s, r):
 def disarm(w, r):
     w.requests[r].timer = -1
     if w.requests[r].timer_list > 0:
-        unlink(w, r)
+        delist(w, r)
 
 
 @rare

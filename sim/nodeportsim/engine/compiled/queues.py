@@ -186,7 +186,7 @@ def list_of(w, delay_s):
 
 
 @step
-def link(w, k, t, r):
+def enlist(w, k, t, r):
     """Put the timer of request `r` at the end of list `k`."""
     request, timers = w.requests[r], w.lists[k]
     request.timer_s = t
@@ -202,7 +202,7 @@ def link(w, k, t, r):
 
 
 @step
-def unlink(w, r):
+def delist(w, r):
     """Take the timer of request `r` out of its list; `heads` stays the bound it was."""
     request = w.requests[r]
     timers = w.lists[request.timer_list]
