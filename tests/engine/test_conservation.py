@@ -13,7 +13,6 @@ from strategies import scenarios
 from nodeportsim.engine import node as node_steps
 from nodeportsim.engine import simulate as simulation
 from nodeportsim.engine.codes import BACKING_OFF, FREE, STAGES
-from nodeportsim.engine.records import World
 from nodeportsim.scenario.clients import Clients, Entry
 from nodeportsim.scenario.spec import (
     Cluster,
@@ -28,6 +27,7 @@ from nodeportsim.scenario.spec import (
 )
 
 if TYPE_CHECKING:
+    from nodeportsim.engine.records import World
     from nodeportsim.engine.simulate import Replication
 
 QUIET_S = 130.0  # Longer than TIME_WAIT (120 s) and than any retransmission of requests of some seconds.
