@@ -433,14 +433,15 @@ def test_a_folder_that_cannot_be_written_is_exit_2_before_the_work(
     assert written(folder) == {"in-the-way"}
 
 
-def test_ctrl_c_is_130_without_a_traceback_and_leaves_nothing(folder: Path) -> None:
-    long = ["--set", "duration=1000000s", "--engine", "simpy", "--out", "made"]
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_ctrl_c_is_130_without_a_traceback_and_leaves_nothing(folder: Path, engine: str) -> None:
+    long = ["--set", "duration=1000000s", "--set", "rate=500/s", "--engine", engine, "--out", "made"]
     command = [sys.executable, "-m", "nodeportsim", "run", "tiny.yaml", *long]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not written(folder):  # The staging folder appears: the work begins.
         assert running.poll() is None
         time.sleep(0.05)
-    time.sleep(0.5)
+    time.sleep(0.5 if engine == "simpy" else 3.0)  # The kernel is loaded first.
     running.send_signal(signal.SIGINT)
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == 130

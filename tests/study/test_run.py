@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from nodeportsim.engine import cache
 from nodeportsim.engine import simulate as engine
 from nodeportsim.errors import InputError, NodePortSimError
 from nodeportsim.scenario.clients import Clients
@@ -69,7 +70,7 @@ def test_progress_counts_every_replication_once() -> None:
 def test_provenance_names_what_made_the_numbers_and_no_machine() -> None:
     provenance = run(SMALL).summary["provenance"]
     assert provenance["scenario_sha256"] == scenario_sha256(SMALL)
-    assert (provenance["seed"], provenance["replications"], provenance["engine"]) == (1, 12, "simpy")
+    assert (provenance["seed"], provenance["replications"], provenance["engine"]) == (1, 12, "compiled")
     assert {"numpy", "simpy"} <= provenance["libraries"].keys()
     assert provenance["assumptions"]
     assert "/" not in json.dumps(provenance["libraries"])
@@ -216,13 +217,24 @@ def test_what_reading_took_for_granted_is_said_with_the_results() -> None:
     assert "told" in assumptions(SMALL.model_copy(update={"assumptions": ("told",)})).splitlines()
 
 
-def test_small_runs_are_interpreted_large_ones_compiled_and_a_wish_is_an_order() -> None:
+def test_only_a_small_cold_run_is_interpreted_and_a_wish_is_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
     replications = INTERPRETED_REQUESTS // 1000
     small = Scenario(clients=(Clients(rate_rps=100.0),), run=Run(duration_s=10.0, replications=replications))
     large = small.model_copy(update={"run": Run(duration_s=10.0, replications=replications + 1)})
-    assert choose_engine(small, None) == "simpy"
-    assert choose_engine(large, None) == "compiled"
-    assert choose_engine(large, "simpy") == "simpy"
+    for is_warm, first in ((True, "compiled"), (False, "simpy")):
+        monkeypatch.setattr(cache, "is_warm", lambda warm=is_warm: warm)
+        assert choose_engine(small, None) == first
+        assert choose_engine(large, None) == "compiled"
+        assert choose_engine(large, "simpy") == "simpy"
+        assert choose_engine(small, "compiled") == "compiled"
+
+
+def test_a_summary_does_not_tell_what_has_been_compiled_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    summaries = []
+    for is_warm in (True, False):
+        monkeypatch.setattr(cache, "is_warm", lambda warm=is_warm: warm)
+        summaries.append(run(SMALL).summary)
+    assert summaries[0] == summaries[1]
 
 
 def test_a_misspelt_threshold_stops_the_run_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

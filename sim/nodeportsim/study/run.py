@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 INTERPRETED_REQUESTS = 50_000
-"""Up to here a run is interpreted by default: at some 15,000 requests/s it ends before the 20 to 30 s that a
-cold compilation takes. The rule looks at the scenario only, so that a summary does not depend on a cache."""
+"""Up to here a run is interpreted if the kernel has not been compiled yet: at some 15,000 requests/s it ends
+long before the half minute that a cold compilation takes. The numbers are the same."""
 
 MEASURES = TOTALS
 """What can be measured in one replication, by name."""
@@ -70,11 +70,16 @@ class Outcome:
         return tables(self.replications)
 
 
+DEFAULT: Engine = "compiled"
+
+
 def choose_engine(scenario: Scenario, requested: Engine | None) -> Engine:
-    """Take the engine asked for, else the one that is likely to be done first; results are the same."""
-    if requested is not None:
-        return requested
-    return "simpy" if expected_requests(scenario) <= INTERPRETED_REQUESTS else "compiled"
+    """Take the engine asked for, else the compiled one, unless a small run would wait for its compilation."""
+    from nodeportsim.engine.cache import is_warm
+
+    if requested is None and not is_warm() and expected_requests(scenario) <= INTERPRETED_REQUESTS:
+        return "simpy"
+    return requested or DEFAULT
 
 
 def run(
@@ -85,7 +90,8 @@ def run(
     Parameters
     ----------
     engine
-        ``compiled`` or ``simpy``; None chooses by size. Both give the same numbers.
+        ``compiled`` or ``simpy``; None is compiled, but a small run does not wait for a first compilation.
+        Both give the same numbers.
     jobs
         Processes. 1 stays in this one.
     progress
@@ -117,7 +123,8 @@ def run(
         scenario=scenario,
         replications=tuple(done),
         warmup_s=warmup_s,
-        summary=_summary(scenario, profile, done, chosen, warmup_s),
+        # Not `chosen`: a summary does not depend on what has been compiled before.
+        summary=_summary(scenario, profile, done, engine or DEFAULT, warmup_s),
     )
 
 

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from nodeportsim.engine.interpreter import Listener
     from nodeportsim.engine.policy import Policy
 
-REACHED, NEED_SPACE, NOTICED = range(3)
+REACHED, NEED_SPACE, NOTICED, BREATH = range(4)
+BREATH_EVENTS = 1 << 22  # A breath every fifth of a second: Python may want to be interrupted.
 MARGIN = 8  # A step schedules at most this many events,
 SLOTS = 2  # and takes at most this many slots of a pool.
 DELAYS = 8  # Timers of further delays go to the heap.
@@ -65,6 +66,7 @@ def credit(w):
         return 0  # The control plane goes first.
     c = w.counts
     most = min(
+        BREATH_EVENTS,
         (len(w.requests) - c.open_requests) // SLOTS,
         (len(w.connections) - c.open_connections) // SLOTS,
         (len(w.flights) - c.open_flights) // SLOTS,
@@ -90,7 +92,7 @@ def reset_clients(w, t, p):
 @jit(cache=True)
 def advance(w, until):
     """Run every data-plane event earlier than `until`."""
-    state, end = w.state, bits_of(until)
+    state, end, last = w.state, bits_of(until), w.state.events + BREATH_EVENTS
     state.end = min(end, state.timer)
     state.credit = 0  # The control plane may have taken slots.
     while True:
@@ -99,6 +101,8 @@ def advance(w, until):
             state.credit = credit(w)
             if state.credit <= 0:
                 return NOTICED if state.noticed > 0 else NEED_SPACE
+            if state.events >= last:
+                return BREATH
         if least >= state.end:
             if end <= min(least, state.timer):
                 return REACHED
@@ -229,6 +233,8 @@ class Kernel:
                 self._grow()
             elif status == NOTICED:
                 self._pass_on()
+            elif status == BREATH:
+                continue
             elif self.env.peek() > until:
                 return
             else:
