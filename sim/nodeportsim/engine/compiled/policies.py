@@ -72,7 +72,7 @@ def _reason(said: str, file: str) -> str:
     lines = [line.strip() for line in said.splitlines()]
     what = next((line for line in lines if line and not line.startswith("Failed in nopython")), said)
     if what.endswith("signature:"):
-        what += next((line.removeprefix(">>>") for line in lines if line.startswith(">>> ")), "")
+        what += next((line.removeprefix(">>>") for line in lines if line.startswith(">>>")), "")
     place = re.search(rf'{re.escape(file)}(?:", line | \()(\d+)', said)
     return f"line {place[1]}: {what}" if place else what
 
