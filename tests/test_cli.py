@@ -98,6 +98,22 @@ def test_the_run_folder_holds_the_same_summary_and_the_scenario_that_makes_it_ag
     assert {Path("report.html"), Path("timeline.csv"), Path("provenance.json")} <= first.keys()
 
 
+def test_a_stored_scenario_holds_its_policy_and_runs_without_the_file(folder: Path) -> None:
+    Path("policies.py").write_text(
+        "from nodeportsim import policy\n\n@policy\ndef p(memory, nodes, *_):\n    return nodes - 1\n"
+    )
+    Path("tiny.yaml").write_text(
+        SCENARIO.replace("count: 5", "count: 5, entry: {policy: custom, function: policies.py:p}")
+    )
+    call("run", "tiny.yaml", "--engine", "simpy", "--out", "first")
+    Path("policies.py").unlink()
+    (folder / "first" / "scenario.yaml").rename(folder / "elsewhere.yaml")
+    again = call("run", "elsewhere.yaml", "--engine", "simpy", "--out", "second")
+    assert again.exit_code == 0, again.stderr
+    one, other = (folder / name / "summary.json" for name in ("first", "second"))
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_a_table_names_its_report_in_a_folder_named_by_the_question(folder: Path) -> None:
     answer = call("run", "tiny.yaml")
     assert answer.exit_code == 0

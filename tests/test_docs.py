@@ -136,8 +136,17 @@ def test_every_block_says_what_it_is(path: Path) -> None:
     assert path == ROOT / "README.md" or "console" not in languages
 
 
+def lay(path: Path, folder: Path) -> None:
+    """Write the files that a page's Python blocks say they are: those that begin with ``# NAME.py``."""
+    for block in blocks(path):
+        if block.language == "python" and (name := re.match(r"# (\w+\.py)\n", block.text)):
+            with (folder / name[1]).open("a") as file:
+                file.write(block.text)
+
+
 @page
 def test_every_yaml_block_is_a_scenario(path: Path, tmp_path: Path) -> None:
+    lay(path, tmp_path)
     for block in blocks(path):
         if block.language == "yaml":
             file = tmp_path / "block.yaml"
@@ -179,7 +188,9 @@ def test_every_python_block_runs(path: Path, tmp_path: Path, monkeypatch: pytest
     if not code:
         return
     web(tmp_path)
+    lay(path, tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     result = nodeportsim.simulate(nodeportsim.load("web.yaml", sets=["replications=1", "duration=15s"]))
     names: dict[str, Any] = {"summary": result.summary, "tables": result.tables, "folder": tmp_path}
     for text in code:
@@ -197,6 +208,51 @@ def test_every_example_in_a_docstring_gives_what_it_says(path: Path) -> None:
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried
     assert not failed
+
+
+# -- policies ------------------------------------------------------------------------------------
+
+POLICIES = ROOT / "docs" / "policies.md"
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with the files of the page on policies, and be in it."""
+    lay(POLICIES, tmp_path)
+    (tmp_path / "choice.yaml").write_text(next(b.text for b in blocks(POLICIES) if b.language == "yaml"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_on_policies_run_and_both_engines_give_the_same_numbers(typed: Path) -> None:
+    numbers = []
+    for command in next(b.text for b in blocks(POLICIES) if b.language == "bash").splitlines():
+        answer = CliRunner().invoke(main, [*shlex.split(command)[1:], "-o", "json"])
+        assert answer.exit_code == 0, answer.output
+        numbers.append({k: v for k, v in yaml.safe_load(answer.stdout).items() if k != "provenance"})
+    assert numbers[0] == numbers[1] != numbers[2]
+    assert numbers[2]["requests"]["offered"] == numbers[0]["requests"]["offered"]
+    assert {path.name for path in typed.iterdir()} == {"choice.yaml", "policies.py"}
+
+
+def test_the_examples_on_policies_are_those_of_the_experiment() -> None:
+    experiment = (ROOT / "experiments/client_choice/policies.py").read_text()
+    shown = [b.text.partition("\n\n\n") for b in blocks(POLICIES) if b.text.startswith("# policies.py\n")]
+    assert len(shown) == 2
+    assert all(head.endswith("from nodeportsim import policy") for head, _, _ in shown)
+    assert all(functions in experiment for _, _, functions in shown)
+
+
+@pytest.mark.parametrize(("text", "engine", "message"), [*map(tuple, rows(POLICIES, "body", "engine"))])
+def test_the_errors_on_policies_are_those_that_come(
+    typed: Path, text: str, engine: str, message: str
+) -> None:
+    head = "from nodeportsim import policy\n\n\n@policy(cells=1)\n"
+    signature = "def power_of_two(memory, nodes, last, u1, u2, now_s):"
+    (typed / "policies.py").write_text(f"{head}{signature}\n    {text.strip('`')}\n")
+    answer = CliRunner().invoke(main, ["run", "choice.yaml", "--engine", engine, "-o", "json"])
+    assert answer.exit_code == 2, answer.output
+    assert message.strip("`") in answer.stderr
 
 
 # -- links ---------------------------------------------------------------------------------------

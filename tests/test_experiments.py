@@ -97,6 +97,7 @@ def test_the_stored_closed_forms_are_what_theory_says_of_the_cells() -> None:
 
 # A cell of each experiment that one replication answers within a second or two.
 QUICK = [
+    ("client_choice", "latency aware", "failed_requests"),
     ("conntrack_wall", "Local, 50/s", "conntrack_peak"),
     ("node_failure_retry", "no retry", "failed_requests"),
     ("node_failure_retry", "keep-alive", "failed_requests"),
@@ -130,6 +131,8 @@ def test_one_replication_lies_where_the_stored_interval_predicts_it(
 
 # Simulated against closed form where the form is exact, not a bound: (experiment, metric, its cells).
 EXACT = [
+    ("client_choice", "phases.during.failed_ratio", "DNS round robin|random"),
+    ("client_choice", "failed_requests", "DNS round robin|random"),
     ("node_failure_retry", "phases.during.failed_ratio", "no retry"),
     ("node_failure_retry", "failed_requests", "no retry|retry, .*|next node.*|keep-alive"),
     ("uneven_distribution", "balance.pods.max_over_mean", "balancer, iptables, .*"),
@@ -146,6 +149,15 @@ def test_closed_forms_lie_within_four_standard_errors(name: str, metric: str, pa
     half = (rows["high"] - rows["low"]) / 2
     middle = (rows["high"] + rows["low"]) / 2
     assert (abs(rows["closed_form"] - middle) <= 2 * half + 1e-9).all()
+
+
+def test_who_knows_the_dead_node_loses_the_share_of_its_pods_and_who_learns_lies_in_between() -> None:
+    """Four standard errors, as above; the dead node holds one pod of five."""
+    rows = table("client_choice").query("metric == 'phases.during.failed_ratio'").set_index("variant")
+    half = (rows["high"] - rows["low"]) / 2
+    assert abs(rows["estimate"]["all-knowing"] - 1 / 5) <= 2 * half["all-knowing"]
+    order = ["all-knowing", "latency aware", "power of two", "DNS round robin"]
+    assert (rows["high"][order[:-1]].to_numpy() < rows["low"][order[1:]].to_numpy()).all()
 
 
 def test_rules_cost_what_the_lines_say_until_the_cache_ends() -> None:

@@ -57,6 +57,7 @@ def test_the_wheel_carries_models_experiments_styles_and_types(built: Path) -> N
         "nodeportsim/_data/models/kernel-6.18/profile.yaml",
         "nodeportsim/_data/experiments/examples/node-failure.yaml",
         "nodeportsim/_data/experiments/node_failure_retry/experiment.yaml",
+        "nodeportsim/_data/experiments/client_choice/policies.py",
     }
     assert expected <= names
     style = ROOT / "sim" / "nodeportsim" / "report" / "style"

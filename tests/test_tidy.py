@@ -36,6 +36,7 @@ LIBRARIES = {
     "click": ("cli",),
     "jinja2": ("report",),
     "joblib": ("study",),
+    "llvmlite": ("engine.compiled",),
     "markupsafe": ("report",),
     "llvmlite": ("engine.compiled",),
     "matplotlib": ("report",),

@@ -201,6 +201,82 @@ def test_a_huge_file_is_refused_quickly(web: Path) -> None:
     assert time.process_time() - start < 2.0
 
 
+# -- users' own entry policies ---------------------------------------------------------------------
+
+CUSTOM = """\
+clients:
+  entry: {policy: custom, function: "policies.py:p"}
+"""
+CODE = "from nodeportsim import policy\n\n\n@policy\ndef p(*_):\n    return 0\n"
+
+
+@pytest.mark.parametrize("name", ["policies.py", "../x.py", "deeper/p q.py"])
+def test_the_text_of_a_policy_beside_the_scenario_travels_with_it(tmp_path: Path, name: str) -> None:
+    """A path from the scenario's folder, wherever it leads: the file is the user's, as the scenario is."""
+    folder = tmp_path / "study"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / name).write_text(CODE)
+    (folder / "web.yaml").write_text(CUSTOM.replace("policies.py", name))
+    entry = read(folder / "web.yaml").clients[0].entry
+    assert (entry.function, entry.code) == (f"{name}:p", CODE)
+
+
+def test_a_policy_set_on_the_command_line_is_found_beside_the_scenario(web: Path) -> None:
+    Path("policies.py").write_text(CODE)
+    sets = ("clients.entry.policy=custom", "entry.function=policies.py:p")
+    assert read(web, sets=sets).clients[0].entry.code == CODE
+
+
+@pytest.mark.parametrize(
+    "code",
+    [CODE, "", "# ä\tß \n\n  \n# end", "x = 1\r\ny = 2\r\n", "\x0cx = 'a: b'\n#\x7f\n", "#" * 5000],
+    ids=["plain", "empty", "blanks", "crlf", "control", "long"],
+)
+def test_any_text_of_a_policy_is_written_and_read_back_equal(tmp_path: Path, code: str) -> None:
+    (tmp_path / "policies.py").write_bytes(code.encode())
+    (tmp_path / "web.yaml").write_text(CUSTOM)
+    scenario = read(tmp_path / "web.yaml")
+    assert scenario.clients[0].entry.code == code
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "scenario.yaml").write_text(write(scenario))
+    assert read(elsewhere / "scenario.yaml") == scenario
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("policies.py:p", "none.py:p", "none.py cannot be read: no such file or directory"),
+        ("policies.py:p", "folder.py:p", "folder.py cannot be read: is a directory"),
+        ("policies.py:p", "huge.py:p", "huge.py:1:1: is larger than 1 MiB"),
+        ("policies.py:p", "latin.py:p", "latin.py:2:3: is not UTF-8 text"),
+        ("policies.py:p", "policies.txt:p", "clients.entry.function must be a file and a name in it, such"),
+        ("policies.py:p", "policies.py", "clients.entry.function must be a file and a name in it, such"),
+        (
+            ', function: "policies.py:p"',
+            "",
+            "clients.entry.function belongs to policy: custom, and custom needs",
+        ),
+        ("custom", "random", "clients.entry.function belongs to policy: custom, and custom needs"),
+        ('policy: custom, function: "policies.py:p"', "code: x", "clients.entry.code must be the text"),
+    ],
+)
+def test_a_policy_that_cannot_be_read_is_refused(web: Path, old: str, new: str, rule: str) -> None:
+    Path("policies.py").write_text(CODE)
+    Path("huge.py").write_text("#" * 2**20 + "\n")
+    Path("latin.py").write_bytes(b"\n# \xe9\n")
+    Path("folder.py").mkdir()
+    web.write_text(CUSTOM.replace(old, new))
+    assert rule in refusal(web)
+
+
+def test_reading_a_scenario_runs_no_policy(web: Path) -> None:
+    Path("policies.py").write_text("open('ran', 'w')\n")
+    web.write_text(CUSTOM)
+    read(web)
+    assert not Path("ran").exists()
+
+
 @pytest.mark.parametrize("name", examples())
 def test_every_example_asks_its_question_in_ten_to_twenty_lines(name: str) -> None:
     text = example_path(name).read_text()

@@ -23,7 +23,9 @@ which is what both can run (docs/policies.md). Left out: what one client could l
 
 from __future__ import annotations
 
+import linecache
 import operator
+import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -62,6 +64,14 @@ class Policy:
     cells: int = 0
     learnt: Function | None = None
 
+    def __post_init__(self) -> None:
+        if not callable(self.choose):
+            rule = "must be a function: write @policy, or @policy(cells=1)"
+            raise InputError(rule, field="policy", got=self.choose)
+        if not isinstance(self.cells, int) or self.cells < 0:
+            rule = "must be a whole number that is not negative"
+            raise InputError(rule, field=f"policy {self.name} cells", got=self.cells)
+
     @property
     def name(self) -> str:
         """Its function's name."""
@@ -74,15 +84,29 @@ class Policy:
 
     @property
     def entry(self) -> Entry:
-        """What a scenario written in Python needs: ``Clients(entry=power_of_two.entry)``."""
+        """What a scenario written in Python needs: ``Clients(entry=power_of_two.entry)``.
+
+        The whole file goes along, or the whole cell of a notebook, since the function may use what stands
+        beside it.
+
+        Raises
+        ------
+        InputError
+            It was not written in a file or a cell.
+        """
         import inspect
-        from pathlib import Path
+        from pathlib import PurePath
 
         from nodeportsim.scenario.clients import Entry
 
-        file = Path(inspect.getsourcefile(self.choose) or "policy.py")
-        code = inspect.getsource(inspect.getmodule(self.choose) or self.choose)
-        return Entry(policy="custom", function=f"{file.stem}.py:{self.name}", code=code)
+        try:
+            lines, _ = inspect.findsource(self.choose)
+        except (OSError, TypeError):
+            raise InputError(
+                "has no source to take along", field=f"policy {self.name}", hint="write it into a file"
+            ) from None
+        stem = PurePath(self.choose.__code__.co_filename).stem
+        return Entry(policy="custom", function=f"{stem}.py:{self.name}", code="".join(lines))
 
 
 @overload
@@ -107,19 +131,38 @@ def policy_of(entry: Entry) -> Policy:
 
 @cache
 def _policy(code: str, function: str) -> Policy:
-    """Run the code, once: a policy has no state of its own."""
+    """Take a policy from the code, run once: a policy has no state of its own."""
     file, _, name = function.partition(":")
-    scope: dict[str, Any] = {"__name__": file.removesuffix(".py")}
-    try:
-        exec(compile(code, file, "exec"), scope)  # noqa: S102 - the user's own code is the input.
-    except Exception as error:  # noqa: BLE001 - whatever it does wrong, the user is told.
-        raise InputError(f"fails: {type(error).__name__}: {error}", field=f"entry.function {file}") from None
+    scope = _run(code, file)
     found = scope.get(name)
     if not isinstance(found, Policy):
         known = [key for key, value in scope.items() if isinstance(value, Policy)]
         hint = f"it holds {', '.join(known)}" if known else "decorate a function with @nodeportsim.policy"
         raise InputError("has no such policy", field=f"entry.function {function}", hint=hint)
     return found
+
+
+_running: set[str] = set()
+
+
+def _run(code: str, file: str) -> dict[str, Any]:
+    """Run a file of policies; what it defines."""
+    field = f"entry.function {file}"
+    if code in _running:  # A script took its own policy and simulates at once: run again, it would for ever.
+        hint = "put what simulates below: if __name__ == '__main__':"
+        raise InputError("simulates as soon as it is imported", field=field, hint=hint)
+    scope: dict[str, Any] = {"__name__": file.removesuffix(".py")}
+    linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)  # For debuggers to show.
+    _running.add(code)
+    try:
+        exec(compile(code, file, "exec", dont_inherit=True), scope)  # noqa: S102 - the user's own code.
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it does wrong, the user is told.
+        raise InputError(f"fails: {type(error).__name__}: {error}", field=field) from None
+    finally:
+        _running.discard(code)
+    return scope
 
 
 def choose(w: World, policy: Policy, c: int, last: int, u1: float, u2: float, t: float) -> int:
@@ -159,10 +202,14 @@ def _blamed(policy: Policy, t: float) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - as above.
-        line = (
-            error.__traceback__.tb_next.tb_lineno
-            if error.__traceback__ and error.__traceback__.tb_next
-            else 0
-        )
+        line = _line(policy, error)
         rule = f"fails at {t:.6g} s, in line {line}: {type(error).__name__}: {error}"
         raise InputError(rule, field=f"policy {policy.name}") from None
+
+
+def _line(policy: Policy, error: Exception) -> int:
+    """Find the last line of the user's file on the way to an error; that of the policy if it came after."""
+    code = policy.choose.__code__
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == code.co_filename]
+    return lines[-1] if lines else code.co_firstlineno

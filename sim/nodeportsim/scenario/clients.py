@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from nodeportsim.scenario.declared import Law, Spec
-from nodeportsim.scenario.quantities import Count, Duration, FieldError, Many, Name, Positive, Rate
+from nodeportsim.scenario.quantities import Count, Duration, FieldError, Function, Many, Name, Positive, Rate
 
 
 class Entry(Spec):
@@ -25,10 +25,8 @@ class Entry(Spec):
         "custom",
     ] = "dns-round-robin"
     ttl_s: Duration = Field(0.0, description="how long a DNS answer is kept")
-    function: str | None = Field(
-        None,
-        pattern=r"^[^:]+\.py:[A-Za-z_]\w*$",
-        description="custom: FILE.py:NAME of a policy, beside the scenario",
+    function: Function | None = Field(
+        None, description="custom: FILE.py:NAME of a policy, beside the scenario"
     )
     code: str | None = Field(None, description="custom: what the file holds; reading fills it in")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST_BYTES = 256 * 2**20
+MOST_POLICY_BYTES = 2**20  # Its text travels in every copy of the scenario.
 _OURS = "nodeportsim/"
 
 
@@ -75,7 +76,7 @@ def _take_policies(raw: dict[str, Any], folder: FilePath) -> None:
         entry = group.get("entry") if isinstance(group, dict) else None
         if isinstance(entry, dict) and "code" not in entry and ".py:" in str(entry.get("function")):
             file = str(entry["function"]).partition(":")[0]
-            entry["code"] = open_source(str(folder / file)).text
+            entry["code"] = open_source(str(folder / file), MOST_POLICY_BYTES).text
 
 
 def write(scenario: Scenario) -> str:
@@ -148,23 +149,23 @@ def _at(source: Source, number: int, *path: str) -> Location | None:
     return locate(source, number, path)
 
 
-def open_source(path: str) -> Source:
+def open_source(path: str, most_bytes: int = MOST_BYTES) -> Source:
     """Read a file a user named.
 
     Raises
     ------
     InputError
-        It cannot be read, is larger than 256 MiB, or is no UTF-8 text (a byte order mark is left out).
+        It cannot be read, is larger than `most_bytes`, or is no UTF-8 text (a byte order mark is left out).
     """
     start = Location(file=path, line=1, column=1)
     try:
         with FilePath(path).open("rb") as stream:
-            data = stream.read(MOST_BYTES + 1)
+            data = stream.read(most_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"cannot be read: {reason.lower()}", field=path) from None
-    if len(data) > MOST_BYTES:
-        raise InputError(f"is larger than {MOST_BYTES // 2**20} MiB", location=start)
+    if len(data) > most_bytes:
+        raise InputError(f"is larger than {most_bytes // 2**20} MiB", location=start)
     if b"\0" in data:
         raise InputError("is binary or UTF-16, not UTF-8 text", location=start)
     try:

@@ -142,11 +142,15 @@ def failing_after(scenario: Scenario) -> Share | None:
     """Give the failing share of the requests that arrive t seconds after a node's power-off, if it is known.
 
     Known for one power-off for good, clients that find nodes by DNS round robin, a random choice of the
-    endpoint, and new connections; or kept ones (one a client) without retry.
+    endpoint, and new connections; or kept ones (one a client) without retry. Without retry a random node
+    is as good as the next.
     """
     group, service = scenario.clients[0], scenario.service
     faults = [(event.fault, event.for_s) for event in scenario.events]
-    if faults != [("power-off", None)] or group.entry.policy != "dns-round-robin":
+    even = group.entry.policy == "dns-round-robin" or (
+        group.entry.policy == "random" and group.retry.attempts == 1
+    )
+    if faults != [("power-off", None)] or not even:
         return None
     if scenario.cluster.proxy.mode == "ipvs" or service.external_traffic_policy != "Cluster":
         return None

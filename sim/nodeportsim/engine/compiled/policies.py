@@ -5,6 +5,7 @@ A failing function (an index out of `memory`, a division by zero) gives -1, whic
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,20 +40,44 @@ def place(world: World, policies: Sequence[Policy | None]) -> None:
 @cache
 def _compiled(policy: Policy) -> tuple[Any, Any]:
     """Compile a policy's functions, once, and keep them: the kernel holds no more than their addresses."""
-    try:
-        return cfunc(CHOOSE)(_choose(policy)), cfunc(LEARN)(_learn(policy.learnt)) if policy.learnt else None
-    except NumbaError as error:
-        reason = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error)).strip()
+    chosen = _inner(policy, policy.choose, CHOOSE)
+    named = chosen.nopython_signatures[0].return_type
+    if not isinstance(named, (types.Integer, types.Boolean)):  # C would cut 1.7 to 1; Python refuses it.
         raise InputError(
-            f"cannot be compiled: {reason}",
+            f"names a node that is no whole number: {named}",
+            field=f"policy {policy.name}",
+            hint="let every way through it end in return int(...)",
+        )
+    if policy.learnt is None:
+        return cfunc(CHOOSE)(_choose(chosen)), None
+    return cfunc(CHOOSE)(_choose(chosen)), cfunc(LEARN)(_learn(_inner(policy, policy.learnt, LEARN)))
+
+
+def _inner(policy: Policy, function: Any, kind: Any) -> Any:
+    """Compile a user's function; an index outside `memory` is an error in it, as in Python."""
+    inner = njit(boundscheck=True)(function)
+    try:
+        inner.compile((types.float64[::1], *kind.args[len(_MEMORY) :]))
+    except NumbaError as error:
+        raise InputError(
+            f"cannot be compiled: {_reason(str(error), function.__code__.co_filename)}",
             field=f"policy {policy.name}",
             hint="use numbers and memory alone, or run it as Python with --engine simpy",
         ) from None
+    return inner
 
 
-def _choose(policy: Policy) -> Any:
-    inner = njit(boundscheck=True)(policy.choose)
+def _reason(said: str, file: str) -> str:
+    """Cut Numba's explanation, often a page, down to what and where."""
+    lines = [line.strip() for line in said.splitlines()]
+    what = next((line for line in lines if line and not line.startswith("Failed in nopython")), said)
+    if what.endswith("signature:"):
+        what += next((line.removeprefix(">>>") for line in lines if line.startswith(">>>")), "")
+    place = re.search(rf'{re.escape(file)}(?:", line | \()(\d+)', said)
+    return f"line {place[1]}: {what}" if place else what
 
+
+def _choose(inner: Any) -> Any:
     def choose(pointer, size, nodes, last, u1, u2, now_s):
         try:
             node = inner(carray(pointer, (size,)), nodes, last, u1, u2, now_s)
@@ -63,9 +88,7 @@ def _choose(policy: Policy) -> Any:
     return choose
 
 
-def _learn(learnt: Any) -> Any:
-    inner = njit(boundscheck=True)(learnt)
-
+def _learn(inner: Any) -> Any:
     def learn(pointer, size, nodes, node, took_s, answered, now_s):
         try:
             inner(carray(pointer, (size,)), nodes, node, took_s, answered, now_s)
