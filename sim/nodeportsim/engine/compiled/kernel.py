@@ -202,7 +202,7 @@ class Kernel:
     """Drives the compiled steps between SimPy's control events."""
 
     def __init__(self, world: World) -> None:
-        self.env = simpy.Environment()
+        self.env = simpy.Environment(0.0)
         self.world = world
         self.listener: Listener = print
         self._stored = 0  # of the room for endpoints
