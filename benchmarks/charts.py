@@ -42,7 +42,7 @@ def ratios(rows: list[Row]) -> Figure:
             (x, y),
             xytext=(0, 9),
             textcoords="offset points",
-            ha="center",
+            ha="right" if name == "floor_per_s" else "center",
             color=colours[name],
             weight="bold",
         )

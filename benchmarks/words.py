@@ -99,7 +99,7 @@ def _lines(found: Found) -> list[tuple[str, str]]:
         (f"... most memory after {count(world['requests'])} requests", _mib(world["peak_run_bytes"])),
         (
             f"eight replications in two processes, not one, on the clock, median ({load})",
-            times(cores["speed_up"]),
+            times(cores["speed_up"]) if cores["speed_up"] else "no second core free",
         ),
         ("compiled over SimPy scheduler, the same 20,000 requests", times(plans["compiled_over_simpy"])),
         ("... with Numba's reference counts", times(plans["compiled_over_simpy_counting"])),

@@ -1,7 +1,7 @@
 """How everything here is compiled, and where it is kept.
 
 Nothing is allocated in the kernel, so reference counts are switched off by the target option `_nrt`
-(undocumented; without it the same code runs slower, `benchmarks/` tells how much). It stands here only.
+(undocumented; what it gains is in results/benchmarks/start.json). It stands here only.
 The compiled code is kept by `nodeportsim.engine.cache`.
 """
 
