@@ -83,11 +83,11 @@ def _lines(found: Found) -> list[tuple[str, str]]:
         ),
         (f"a request in flight: {parts}", f"{held['records']} bytes"),
         (
-            f"the arrays that grow with it, at {count(held['in_flight'])} in flight: four rings, not one",
+            f"the arrays that grow with it, at {count(held['in_flight'])} in flight: slots, heap",
             f"{significant(held['arrays'])} bytes",
         ),
         (
-            "what the process grows by, with what doubling leaves behind",
+            "what the process grows by: the allocator keeps what doubling frees",
             f"{significant(held['resident'])} bytes",
         ),
         (
