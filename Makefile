@@ -37,8 +37,8 @@ format: $(READY)
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(READY)  ## the schedulers and the oracle against one another, as ratios of one run
-	$(BIN)/python benchmarks/schedulers.py
+bench: $(READY)  ## the engine against plain C and idiomatic SimPy, growth, memory, start: ten minutes, needs gcc
+	$(BIN)/python benchmarks/bench.py
 
 bench-peers:  ## the plain path on seven simulators, in an environment of their own
 	$(PEERS_PYTHON) benchmarks/peers/bench.py

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import doctest
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -415,6 +417,36 @@ def test_a_page_says_its_limits_first_and_what_holds_it(path: Path) -> None:
     assert heads[0] == "Scope and limits"
     assert heads[-1] == "Held by"
     assert re.findall(r"`(tests/\S+)`", path.read_text().partition("## Held by")[2])
+
+
+# -- speeds --------------------------------------------------------------------------------------
+
+MEASURED = ROOT / "results" / "benchmarks"
+
+
+def short(number: float) -> str:
+    """Write two significant digits: 2.7, 250."""
+    return f"{float(f'{number:.2g}'):g}"
+
+
+def test_the_speeds_in_the_readme_are_those_measured() -> None:
+    ratios = {row["case"]: row for row in json.loads((MEASURED / "ratios.json").read_text())}
+    with (MEASURED / "growth.csv").open() as file:
+        costs = [float(row["cpu_ns_per_request"]) for row in csv.DictReader(file) if row["what"] == "pods"]
+    start = json.loads((MEASURED / "start.json").read_text())
+    new, largest, plain = (ratios[n] for n in ("new connection", "5,000 x 150,000", "plain path, plain.c"))
+    section = (ROOT / "README.md").read_text().partition("## Speed\n")[2].partition("\n## ")[0]
+    engine, began = start["schedulers"], start["start"]
+    for said in (
+        f"**{short(new['compiled_over_floor'])} times** as many requests per CPU second as",
+        f"{short(largest['compiled_over_floor'])} times with 5,000 nodes and 150,000 pods",
+        f"makes {short(1 / plain['compiled_over_floor'])} times as many as the engine",
+        f"**{short(new['compiled_over_oracle'])} times** as many as",
+        f"{short(engine['compiled_over_simpy'])} times as many as its own steps",
+        f"a request costs {short(costs[-1] / costs[0])} times as much",
+        f"in {short(began['cold_cpu_s'])} s of CPU, and starts in {short(began['warm_s'])} s after that",
+    ):
+        assert said in " ".join(section.split()), said
 
 
 # -- writing README.md anew ----------------------------------------------------------------------

@@ -38,7 +38,6 @@ LIBRARIES = {
     "joblib": ("study",),
     "llvmlite": ("engine.compiled",),
     "markupsafe": ("report",),
-    "llvmlite": ("engine.compiled",),
     "matplotlib": ("report",),
     "networkx": ("scenario.network",),
     "numba": ("engine.compiled",),

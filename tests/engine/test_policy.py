@@ -11,9 +11,9 @@ import pytest
 from strategies import POLICIES
 
 from nodeportsim.engine import simulate as replication
+from nodeportsim.engine.codes import CAUSES, SUCCEEDED
 from nodeportsim.engine.compiled import kernel
 from nodeportsim.engine.policy import policy, policy_of
-from nodeportsim.engine.records import CAUSES, SUCCEEDED
 from nodeportsim.engine.simulate import Engine, Replication, simulate
 from nodeportsim.errors import InputError
 from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Retry, Timeouts

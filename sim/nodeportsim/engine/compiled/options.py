@@ -1,8 +1,7 @@
-"""How everything here is compiled, and where it is kept.
+"""How everything here is compiled, and where it is kept (`nodeportsim.engine.cache`).
 
-Nothing is allocated in the kernel, so reference counts are switched off by the target option `_nrt`
-(undocumented; without it the same code runs slower, `benchmarks/` tells how much). It stands here only.
-The compiled code is kept by `nodeportsim.engine.cache`.
+Nothing is allocated in the kernel and arrays are addresses (`world`), so there are no references to count. An
+earlier kernel, on Numba's arrays, switched the counts off by an undocumented option to be four times as fast.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from nodeportsim.engine.cache import folder, forget_old, is_warm
 if not is_warm():
     forget_old()  # About to compile: the one moment when other versions' leavings matter.
 
-OPTIONS: Any = {"nogil": True, "error_model": "numpy", "_nrt": False, "boundscheck": False}
+OPTIONS: Any = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 
 def jit(**options: Any) -> Any:
