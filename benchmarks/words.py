@@ -102,7 +102,6 @@ def _lines(found: Found) -> list[tuple[str, str]]:
             times(cores["speed_up"]) if cores["speed_up"] else "no second core free",
         ),
         ("compiled over SimPy scheduler, the same 20,000 requests", times(plans["compiled_over_simpy"])),
-        ("... with Numba's reference counts", times(plans["compiled_over_simpy_counting"])),
     ]
     if many:
         lines += [

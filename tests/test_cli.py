@@ -450,8 +450,10 @@ def test_a_folder_that_cannot_be_written_is_exit_2_before_the_work(
 
 
 @pytest.mark.parametrize("engine", ["simpy", "compiled"])
-def test_ctrl_c_is_130_without_a_traceback_and_leaves_nothing(folder: Path, engine: str) -> None:
-    long = ["--set", "duration=1000000s", "--set", "rate=500/s", "--engine", engine, "--out", "made"]
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_is_130_without_a_traceback_and_leaves_nothing(folder: Path, engine: str, jobs: str) -> None:
+    work = ["--set", "duration=1000000s", "--set", "rate=500/s", "--set", "warmup=0s"]
+    long = [*work, "--engine", engine, "-j", jobs, "--out", "made"]
     command = [sys.executable, "-m", "nodeportsim", "run", "tiny.yaml", *long]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not written(folder):  # The staging folder appears: the work begins.

@@ -1,7 +1,7 @@
 """The one test that looks at CPU time, as a ratio: how the engine is compiled is worth what it is said to be.
 
-`engine/compiled/world.py` and `options.py` extend Numba by its own protocols. A new Numba may give them another
-meaning (references that are counted again made an earlier kernel four times as slow), and nothing else would fail.
+`engine/compiled/world.py` and `options.py` extend Numba by its own protocols. A new Numba may give them
+another meaning, and nothing else would fail: counted references made an earlier kernel four times as slow.
 """
 
 from __future__ import annotations

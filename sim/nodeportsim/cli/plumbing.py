@@ -101,7 +101,14 @@ question = options(
 work = options(
     click.option("--replications", type=click.IntRange(min=1), help="Instead of the file's."),
     click.option("--engine", type=click.Choice(["compiled", "simpy"]), help="Same results, other speed."),
-    click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes."),
+    click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Replications at a time.",
+    ),
     click.option("--quiet", is_flag=True, help="No progress."),
 )
 

@@ -134,8 +134,28 @@ def _failure(scenario: Scenario) -> dict[str, float]:
     lost = group.rate_rps * step_s * sum(failing((i + 0.5) * step_s) for i in range(steps))
     forms = {"failed_requests": lost}
     if group.connections.reuse == "none" and group.retry.attempts == 1:
-        forms["phases.during.failed_ratio"] = failing(0.0)
+        forms["phases.during.failed_ratio"] = _during_ratio(scenario)
     return forms
+
+
+def _during_ratio(scenario: Scenario) -> float:
+    """Failing share without retry while any rules name a dead endpoint.
+
+    The first dead endpoint leaves with one slice write, the others with the next: until then a smaller share
+    fails.
+    """
+    nodes, pods = scenario.cluster.nodes, scenario.service.replicas
+    dead = _dead_pods(scenario)
+    wait_s = scenario.cluster.control_plane.slice_min_delay_s if dead > 1 else 0.0
+    whole_s = _window(scenario, dead).mean_s + wait_s / max(dead, 1)  # Its clock stops in the middle of them.
+    all_of_them = failure.failing_ratio(1 / nodes, dead / pods)
+    all_but_one = failure.failing_ratio(1 / nodes, (dead - 1) / (pods - 1)) if dead > 1 else 0.0
+    return (all_of_them * (whole_s - wait_s) + all_but_one * wait_s) / whole_s
+
+
+def _dead_pods(scenario: Scenario) -> int:
+    """Count the pods on the node that dies."""
+    return sum(pod.node == scenario.events[0].node for pod in scenario.placement)
 
 
 def failing_after(scenario: Scenario) -> Share | None:
@@ -154,14 +174,14 @@ def failing_after(scenario: Scenario) -> Share | None:
         return None
     if scenario.cluster.proxy.mode == "ipvs" or service.external_traffic_policy != "Cluster":
         return None
-    dead_pods = sum(pod.node == scenario.events[0].node for pod in scenario.placement) / service.replicas
+    dead = _dead_pods(scenario)
     if group.connections.reuse == "none":
-        return _new(scenario, dead_pods)
+        return _new(scenario, dead)
     kept_without_retry = group.connections.size == 1 and group.retry.attempts == 1
-    return _kept(group, scenario.cluster.nodes, dead_pods) if kept_without_retry else None
+    return _kept(group, scenario.cluster.nodes, dead / service.replicas) if kept_without_retry else None
 
 
-def _new(scenario: Scenario, dead_pods: float) -> Share:
+def _new(scenario: Scenario, dead: int) -> Share:
     """Every attempt draws anew; the dead endpoints matter if the last attempt comes before they are out.
 
     A few seconds early for retries at the next node: where the last attempt goes to the dead node itself, it
@@ -175,8 +195,8 @@ def _new(scenario: Scenario, dead_pods: float) -> Share:
             retry.attempts, nodes=nodes, dead_nodes=1, dead_endpoint_ratio=endpoints, entry=retry.node
         )
 
-    window, last_s = _window(scenario, dead_pods), _last_attempt_s(group)
-    unnoticed, noticed = share(dead_pods), share(0.0)
+    window, last_s = _window(scenario, dead), _last_attempt_s(group)
+    unnoticed, noticed = share(dead / scenario.service.replicas), share(0.0)
     return lambda t_s: noticed + (unnoticed - noticed) * (1 - window.cdf(t_s + last_s))
 
 
@@ -193,11 +213,11 @@ def _kept(group: Clients, nodes: int, dead_pods: float) -> Share:
     return lambda t_s: p * math.exp(-each_rps * (1 - p) * t_s)
 
 
-def _window(scenario: Scenario, dead_pods: float) -> failure.Detection:
+def _window(scenario: Scenario, dead: int) -> failure.Detection:
     """Clocks of the scenario; the dead endpoints leave one at once, the others in the next slice write."""
     clocks = scenario.cluster.control_plane
     minor = int(scenario.cluster.kubernetes_version.split(".")[1])
-    dead = max(round(dead_pods * scenario.service.replicas), 1)
+    dead = max(dead, 1)
     return failure.Detection(
         lease_s=clocks.lease_renew_interval_s,
         pass_s=clocks.node_monitor_period_s,
