@@ -106,7 +106,9 @@ def main() -> None:
     for peer in CUSTOMERS:
         rows.append(row_of(peer))
         own = rows[0].get("per_cpu_second")
-        if own and "per_cpu_second" in rows[-1]:
+        if own is None:
+            sys.exit(f"nothing to compare with: nodeportsim {rows[0]['note']}")
+        if "per_cpu_second" in rows[-1]:
             rows[-1]["ratio"] = rows[-1]["per_cpu_second"] / own
         print("  ".join(cells(rows[-1])), file=sys.stderr)
     RESULTS.mkdir(parents=True, exist_ok=True)
