@@ -85,8 +85,9 @@ def plain_path() -> Scenario:
     the node of its pod, and a customer's way is M/D/1, then M/M/4.
     """
     silent = Network(client_node_s=0.0, node_node_s=0.0, wake_up_s=0.0)
+    forgetful = Conntrack(max=1_000_000, time_wait_s=0.0)  # Else a run of minutes would fill the table.
     return cluster_case(
-        cluster=Cluster(nodes=10, cores=1, network=silent, conntrack=Conntrack(max=1_000_000)),
+        cluster=Cluster(nodes=10, cores=1, network=silent, conntrack=forgetful),
         clients=(
             Clients(
                 count=100,
