@@ -9,7 +9,7 @@
   setting, and one that is void leaves its list at once.
 
 `heads` holds the earliest instant of each, as the bits of the float: those of positive floats compare like
-the floats. For the timers a lower bound is enough, since hardly one ever comes to its time. One sequence
+the floats. For the timers `state.timer`, a lower bound, is enough, since hardly one comes to its time. One sequence
 number runs over lanes, heap and timers, so ties keep their order; arrivals go before all else.
 """
 
@@ -37,7 +37,7 @@ NOTICE = np.dtype([("t", "f8"), ("what", "i8"), ("i", "i8")])
 LEAF = np.dtype([("bits", "i8"), ("c", "i8")], align=True)
 LIST = np.dtype([("delay_s", "f8"), ("head", "i4"), ("tail", "i4")], align=True)
 
-LANES = 4  # of two kinds each, see records.py
+LANES = 4  # of two kinds each, see codes.py
 HEAP, ARRIVALS = LANES, LANES + 1
 SOURCES = LANES + 2
 NEAR = 8
@@ -203,7 +203,7 @@ def enlist(w, k, t, r):
 
 @step
 def delist(w, r):
-    """Take the timer of request `r` out of its list; `heads` stays the bound it was."""
+    """Take the timer of request `r` out of its list; the loop goes on to stop at the old bound."""
     request = w.requests[r]
     timers = w.lists[request.timer_list]
     request.timer_list = 0
