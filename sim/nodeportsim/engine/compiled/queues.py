@@ -9,8 +9,8 @@
   setting, and one that is void leaves its list at once.
 
 `heads` holds the earliest instant of each, as the bits of the float: those of positive floats compare like
-the floats. For the timers `state.timer`, a lower bound, is enough, since hardly one comes to its time. One sequence
-number runs over lanes, heap and timers, so ties keep their order; arrivals go before all else.
+the floats. For the timers a lower bound is enough (`state.timer`), since hardly one comes to its time. One
+sequence number runs over lanes, heap and timers, so ties keep their order; arrivals go before all else.
 """
 
 from __future__ import annotations
