@@ -454,14 +454,20 @@ def test_a_folder_that_cannot_be_written_is_exit_2_before_the_work(
 def test_ctrl_c_is_130_without_a_traceback_and_leaves_nothing(folder: Path, engine: str, jobs: str) -> None:
     work = ["--set", "duration=1000000s", "--set", "rate=500/s", "--set", "warmup=0s"]
     long = [*work, "--engine", engine, "-j", jobs, "--out", "made"]
-    command = [sys.executable, "-m", "nodeportsim", "run", "tiny.yaml", *long]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not written(folder):  # The staging folder appears: the work begins.
-        assert running.poll() is None
-        time.sleep(0.05)
-    time.sleep(0.5 if engine == "simpy" else 3.0)  # The kernel is loaded first.
-    running.send_signal(signal.SIGINT)
-    _, stderr = running.communicate(timeout=60)
+    # A shell that starts tests in its background lets them ignore the signal; their children inherit that.
+    program = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "runpy.run_module('nodeportsim', run_name='__main__', alter_sys=True)"
+    command = [sys.executable, "-c", program, "run", "tiny.yaml", *long]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            while not written(folder):  # The staging folder appears: the work begins.
+                assert running.poll() is None
+                time.sleep(0.05)
+            time.sleep(0.5 if engine == "simpy" else 3.0)  # The kernel is loaded first.
+            running.send_signal(signal.SIGINT)
+            _, stderr = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert "Traceback" not in stderr
     assert "interrupted" in stderr
