@@ -163,7 +163,10 @@ def test_a_pilot_that_finds_no_warm_up_is_the_first_replication(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"clients": (Clients(rate_rps=1e8),)}, r"offers some 1.2e\+11 requests: 43 hours of one core"),
+        (
+            {"clients": (Clients(rate_rps=1e8),), "run": Run(duration_s=600.0)},
+            r"offers some 1.2e\+12 requests: 133 hours of one core",
+        ),
         ({"run": Run(duration_s=1e9, replications=1), "clients": (Clients(rate_rps=1.0),)}, "89 GiB"),
         ({"run": Run(replications=100_000), "clients": (Clients(rate_rps=1.0),)}, "98 GiB of memory"),
         (
@@ -192,8 +195,8 @@ def test_what_takes_a_day_or_all_memory_is_refused_with_the_estimate(
 
 def test_what_is_too_large_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "simulate", None)
-    with pytest.raises(InputError, match="43 hours of one core"):
-        run(Scenario(clients=(Clients(rate_rps=1e8),)))
+    with pytest.raises(InputError, match="133 hours of one core"):
+        run(Scenario(clients=(Clients(rate_rps=1e8),), run=Run(duration_s=600.0)))
 
 
 def test_a_cluster_as_large_as_kubernetes_allows_is_taken_on() -> None:

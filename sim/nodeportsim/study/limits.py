@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.clients import Clients
     from nodeportsim.scenario.spec import Scenario
 
-REQUEST_CPU_S = {"compiled": 1.3e-6, "simpy": 49e-6}
-"""CPU time of a request with its own connection, measured once on a server core; only the order counts."""
+REQUEST_CPU_S = {"compiled": 0.4e-6, "simpy": 53e-6}
+"""CPU time of a request with its own connection on a server core: one over the rates of `new connection` in
+results/benchmarks/ratios.json and of SimPy in start.json, rounded up. Only the order counts."""
 
 LONGEST_CPU_S = 24 * 3600.0
 MOST_BYTES = 4 * 2**30
