@@ -62,7 +62,7 @@ class Port:
 
     @property
     def full_name(self) -> str:
-        """The name in rule comments: ``namespace/service:name`` (ServicePortName.String, pkg/proxy/types.go)."""
+        """``namespace/service:name``, as rule comments have it (k8s:pkg/proxy/types.go)."""
         return f"{self.namespace}/{self.service}" + (f":{self.name}" if self.name else "")
 
     @property
