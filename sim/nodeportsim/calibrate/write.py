@@ -82,7 +82,8 @@ def _nested(found: Iterable[tuple[str, Numbers]]) -> Numbers:
 def complete(host: Numbers, modes: dict[str, Numbers]) -> bool:
     """Whether nothing that a profile must have is missing."""
     required = {name for name, field in ModePrices.model_fields.items() if field.is_required()}
-    return host.keys() >= Host.model_fields.keys() and all(mode.keys() >= required for mode in modes.values())
+    needed = {name for name, field in Host.model_fields.items() if field.is_required()}
+    return host.keys() >= needed and all(mode.keys() >= required for mode in modes.values())
 
 
 def merge(numbers: Numbers, assumed: Numbers) -> Numbers:

@@ -69,7 +69,11 @@ class SyncPrice(Part):
 
 
 class Host(Part):
-    """The path without rules, and what a node, masquerading or an overlay adds to it."""
+    """The path without rules, and what a node, masquerading or an overlay adds to it.
+
+    ``connect_spread_ratio`` is the standard deviation of the logarithm of what a first packet costs, around its
+    price: 0 where only quiet times were measured.
+    """
 
     connect_ns: Parameter
     request_ns: Parameter
@@ -79,6 +83,7 @@ class Host(Part):
     overlay_connect_ns: Parameter
     overlay_request_ns: Parameter
     pod_share_ratio: Parameter
+    connect_spread_ratio: Parameter = NONE
 
 
 class ModePrices(Part):
