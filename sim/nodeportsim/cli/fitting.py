@@ -55,6 +55,8 @@ def calibrate(*, source: Path, label: str | None, base: str, describe: str, out:
         write(staging, found, measured, head, base=base)
         canvas.save(residuals.draw(found.table(), name), staging / "residuals")
         load_profile(staging)
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
     _show(found, out, kind)
 
 
