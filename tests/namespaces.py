@@ -111,7 +111,13 @@ def _wire(made: Lab) -> None:
     _link(made.client, CLIENT_ADDRESS, 1, made.node, NODE_ADDRESS)
     _link(made.pods, POD_ADDRESS, 3, made.node, "10.244.0.1")
     _ip("-n", made.node, "route", "add", "10.244.0.0/16", "via", POD_ADDRESS, "dev", "n3", "onlink")
-    for name, gateway, device in ((made.client, NODE_ADDRESS, "e1"), (made.pods, "10.244.0.1", "e3")):
+    # A node has a default route too: what has none is lost before the chains of forwarded packets.
+    routes = (
+        (made.client, NODE_ADDRESS, "e1"),
+        (made.pods, "10.244.0.1", "e3"),
+        (made.node, CLIENT_ADDRESS, "n1"),
+    )
+    for name, gateway, device in routes:
         _ip("-n", name, "route", "add", "default", "via", gateway, "dev", device, "onlink")
     made.run("sysctl", "-qw", "net.ipv4.ip_forward=1", *(f"net.ipv4.conf.{d}.rp_filter=0" for d in _DEVICES))
     made.run("nft", "-f", "-", text=_QUIET)
