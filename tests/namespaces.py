@@ -50,9 +50,13 @@ def missing(*tools: str) -> str:
     if lost:
         return f"needs {', '.join(lost)}"
     probe = f"{PREFIX}-{os.getpid()}-probe"
-    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False)
+    made = _done("ip", "netns", "add", probe)
     _remove(probe)
     return "" if made.returncode == 0 else "may not make network namespaces"
+
+
+def _done(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, input=text, capture_output=True, text=True, check=False, timeout=60)
 
 
 class Lab:
@@ -65,8 +69,7 @@ class Lab:
 
     def run(self, *command: str, text: str = "", inside: str = "") -> str:
         """Run a command in a namespace, the node's if none is named."""
-        words = ["ip", "netns", "exec", inside or self.node, *command]
-        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False, timeout=60)
+        done = _done("ip", "netns", "exec", inside or self.node, *command, text=text)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
@@ -142,16 +145,16 @@ def _link(end: str, end_address: str, number: int, node: str, node_address: str)
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    done = _done("ip", *words)
     assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
 
 
 def _remove(name: str) -> None:
-    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+    _done("ip", "netns", "del", name)
 
 
 def _remove_leftovers() -> None:
-    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    listed = _done("ip", "netns", "list").stdout
     for name, process in re.findall(rf"^({PREFIX}-(\d+)-\w+)", listed, re.MULTILINE):
         try:
             os.kill(int(process), 0)

@@ -1,7 +1,7 @@
 """Real dumps, and written rules, as plain values that can be compared; and the view a dump was written from.
 
-Normalised is what says nothing: counters, hash parameters and the order of set elements, and, where the kernel
-keeps them by name, of sets and chains. The order of rules in a chain is always compared.
+What says nothing is left out: counters, hash parameters, the order of set elements, and that of sets and
+chains, which the kernel keeps by name. The order of rules in a chain is always compared.
 """
 
 from __future__ import annotations
@@ -184,9 +184,7 @@ def _nftables_ports(text: str) -> list[Any]:
     node_ports |= {name: port for port, name in closed.items()}
     ports = []
     for element in (*table["map service-ips"][1], *table["map no-endpoint-services"][1]):
-        match = re.match(
-            r'(\S+) \. tcp \. (\d+) (?:: goto (service-\w{8}-(\S+))|comment "(\S+)")', element
-        )
+        match = re.match(r'(\S+) \. tcp \. (\d+) (?:: goto (service-\w{8}-(\S+))|comment "(\S+)")', element)
         assert match
         name = _full(match[4]) if match[4] else match[5]
         choice = table[f"chain {match[3]}"][1][-1] if match[3] else ""
@@ -202,7 +200,7 @@ def _full(slashed: str) -> str:
 
 
 def _ipvs_ports(text: str) -> list[Any]:
-    """An ipvs dump has no names; a NodePort is told from a ClusterIP by its address, and paired by endpoints."""
+    """An ipvs dump has no names; a NodePort's server is told by its address, and paired by endpoints."""
     servers = ipvs(text)["servers"]
     found = {v.split()[2]: [r.split()[4] for r in real] for v, real in servers.items()}
     outside = {place: ends for place, ends in found.items() if place.startswith(IPVS_NODE_ADDRESS)}

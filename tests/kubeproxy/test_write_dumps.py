@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import read_dumps
@@ -11,6 +10,9 @@ import read_dumps
 from nodeportsim.kubeproxy import write_ipvs
 from nodeportsim.kubeproxy.write_iptables import restore
 from nodeportsim.kubeproxy.write_nftables import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def each(suffix: str) -> pytest.MarkDecorator:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import namespaces
@@ -179,7 +178,9 @@ def by_table(ours: Walk) -> dict[str, float]:
 
 
 def difference(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
-    return {chain: count - before.get(chain, 0) for chain, count in now.items() if count - before.get(chain, 0)}
+    return {
+        chain: count - before.get(chain, 0) for chain, count in now.items() if count - before.get(chain, 0)
+    }
 
 
 def entered(tested: dict[str, int], names: list[str]) -> int:
@@ -264,3 +265,75 @@ def test_a_packet_tests_as_many_nftables_rules_per_chain_as_the_walk_counts(
     for packet, address in (("podip", "10.244.9.9"), ("node", namespaces.NODE_ADDRESS)):
         ours = expected("nftables", view, KUBERNETES, packet, 0, sticky=False)
         assert per_class(tested(packet, address, 9999)) == ours.by, packet
+
+
+def sockets_answer(lab: Lab) -> None:
+    """Let the pods' side own every pod's address: with nobody listening it answers a SYN with RST."""
+    lab.run("ip", "route", "add", "local", "10.244.0.0/16", "dev", "lo", inside=lab.pods)
+
+
+def test_an_answer_tests_the_rules_of_an_established_connection(lab: Lab) -> None:
+    view = View(ports=PORTS, node_addresses=(namespaces.NODE_ADDRESS,))
+    sockets_answer(lab)
+    lab.run("iptables-legacy-restore", text=counted_iptables(write_iptables.restore(view)))
+    lab.syn(lab.client, namespaces.NODE_ADDRESS, PORTS[0].node_port)
+    seen = namespaces.settled(lambda: reached_iptables(lab.run("iptables-legacy-save", "-c")))
+    names = [f"nat/{chains.iptables_endpoint_chain(PORTS[0], end)}" for end in PORTS[0].endpoints]
+    asked = expected("iptables", view, PORTS[0], "nodeport", entered(seen, names), sticky=False)
+    assert per_class(seen) == by_table(asked + walk("iptables", view.shape, PORTS[0].counted, "established"))
+
+
+def test_an_answer_tests_one_nftables_rule_before_the_chain_of_forwarded_packets(lab: Lab) -> None:
+    """The counted walk begins at filter-forward, as the golden one does; the hook before it adds one."""
+    view = View(ports=PORTS, node_addresses=(namespaces.NODE_ADDRESS,))
+    sockets_answer(lab)
+    lab.run("nft", "-f", "-", text=counted_nftables(write_nftables.load(view)))
+    lab.syn(lab.client, namespaces.NODE_ADDRESS, PORTS[0].node_port)
+    seen = namespaces.settled(lambda: reached_nftables(lab.run("nft", "list", "table", "ip", "kube-proxy")))
+    asked = expected("nftables", view, PORTS[0], "nodeport", 1, sticky=False)
+    both = asked + walk("nftables", view.shape, PORTS[0].counted, "established")
+    assert per_class(seen) == {**both.by, "filter-prerouting-pre-dnat": 1 + 1}
+
+
+BEFORE = View(
+    ports=(service(2), service(3), service(4, affinity_s=600), service(5)),
+    node_addresses=(namespaces.NODE_ADDRESS,),
+)
+AFTER = View(
+    ports=(
+        service(2, hosts=(1, 3)),
+        service(3, hosts=()),
+        service(4, affinity_s=600, hosts=(0,)),
+        service(5),
+    ),
+    node_addresses=(namespaces.NODE_ADDRESS,),
+)
+"""One Service loses its local endpoint and gets another, one loses all, one with affinity loses two."""
+CHANGED = [port.full_name for port in AFTER.ports[:3]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_iptables_rules_brought_up_to_date_are_those_written_anew(backend: str, lab: Lab) -> None:
+    lab.run(f"{backend}-restore", text=write_iptables.restore(BEFORE))
+    partial = write_iptables.restore_changed(AFTER, CHANGED, before=BEFORE)
+    lab.run(f"{backend}-restore", "--noflush", "--counters", text=partial)
+    assert read_dumps.iptables(lab.run(f"{backend}-save")) == read_dumps.iptables(
+        write_iptables.restore(AFTER)
+    )
+
+
+def test_nftables_rules_brought_up_to_date_are_those_written_anew_and_emptied_chains(lab: Lab) -> None:
+    shown = []
+    for texts in (
+        (write_nftables.load(BEFORE), write_nftables.change(AFTER, CHANGED, before=BEFORE)),
+        (write_nftables.load(AFTER),),
+    ):
+        for text in texts:
+            lab.run("nft", "-f", "-", text=text)
+        shown.append(read_dumps.nftables(lab.run("nft", "list", "table", "ip", "kube-proxy")))
+        lab.run("nft", "delete", "table", "ip", "kube-proxy")
+    updated, anew = shown
+    stale = updated.keys() - anew.keys()
+    assert {name: updated[name] for name in anew} == anew
+    assert stale
+    assert all(updated[name] == (set(), []) for name in stale)
