@@ -43,20 +43,21 @@ COMMIT
 
 
 @pytest.fixture(scope="module")
-def capable() -> None:
-    """Skip where the kernel or its tools lack something kube-proxy uses."""
+def nfacct_objects() -> tuple[str, ...]:
+    """Counters to make; skip where the kernel or its tools lack something kube-proxy uses."""
     with namespaces.lab() as probe:
         if not probe.make_nfacct(*write_iptables.NFACCT_OBJECTS):
             pytest.skip("the kernel lacks nfacct")
         for backend in BACKENDS:
             if not probe.takes(f"{backend}-restore", text=PROBE):
                 pytest.skip(f"{backend}, or the kernel, lacks matches or targets that kube-proxy uses")
+    return write_iptables.NFACCT_OBJECTS
 
 
 @pytest.fixture
-def lab(capable: None) -> Iterator[Lab]:
+def lab(nfacct_objects: tuple[str, ...]) -> Iterator[Lab]:
     with namespaces.lab() as made:
-        made.make_nfacct(*write_iptables.NFACCT_OBJECTS)
+        made.make_nfacct(*nfacct_objects)
         yield made
 
 
