@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nodeportsim.calibrate import netlink
 from nodeportsim.calibrate.system import CommandError
-from nodeportsim.kubeproxy import write_ipvs, write_iptables, write_nftables
+from nodeportsim.kubeproxy import write_iptables, write_ipvs, write_nftables
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,25 +47,34 @@ def load(bed: Testbed, backend: str, view: View) -> dict[str, float]:
     if backend == "ipvs":
         return _load_ipvs(bed, view)
     if backend == "nftables":
-        return {"full_restore": _timed(bed, write_nftables.load(view), "nft", "-f", "-")}
+        return {"full_restore": load_text(bed, write_nftables.load(view))}
     create_accounting(bed, view)
     return {"full_restore": _restore(bed, backend, write_iptables.restore(view))}
 
 
+def load_text(bed: Testbed, text: str) -> float:
+    """Load nftables rules that are already written; return how long it took (s)."""
+    return _timed(bed, text, "nft", "-f", "-")
+
+
 def change(bed: Testbed, backend: str, view: View, changed: Collection[str], before: View) -> float:
-    """Do what a sync does for a few changed Services; return how long the kernel's part took (s)."""
+    """Do what a sync does for a few changed Services; return how long the kernel's part took (s).
+
+    In a large cluster, mode iptables leaves chains that are no longer used for later.
+    """
     if backend == "ipvs":
         return _change_ipvs(bed, view, before)
     if backend == "nftables":
-        return _timed(bed, write_nftables.change(view, changed, before=before), "nft", "-f", "-")
-    text = write_iptables.restore_changed(view, changed, before=before)
+        return load_text(bed, write_nftables.change(view, changed, before=before))
+    stale = None if view.shape.large_cluster else before
+    text = write_iptables.restore_changed(view, changed, before=stale)
     return _restore(bed, backend, text, "--counters")
 
 
 def clear(bed: Testbed, backend: str) -> float:
     """Remove all rules; return how long it took (s)."""
     if backend == "nftables":
-        return _timed(bed, "flush ruleset\n", "nft", "-f", "-")
+        return load_text(bed, "flush ruleset\n")
     if backend != "ipvs":
         return _timed(bed, _EMPTY, f"{backend}-restore", "-w")
     took_s = _timed(bed, "", "ipvsadm", "-C") + _timed(bed, _EMPTY, "iptables-legacy-restore", "-w")
@@ -74,7 +83,7 @@ def clear(bed: Testbed, backend: str) -> float:
 
 
 def dump(bed: Testbed, backend: str) -> float:
-    """Read all rules back, as a sync of a small cluster does in mode iptables; return how long it took (s)."""
+    """Read all rules back, as a small cluster's sync does in mode iptables; return how long it took (s)."""
     return _timed(bed, "", f"{backend}-save")
 
 
@@ -126,7 +135,7 @@ def _load_ipvs(bed: Testbed, view: View) -> dict[str, float]:
     _timed(bed, "", "ipvsadm", "-C")  # Loads the module, which makes the settings.
     for setting in _IPVS_SETTINGS:
         name, _, value = setting.partition("=")
-        bed.set("node", f"net/ipv4/{name}", int(value))
+        bed.set("node", f"net/ipv4/{name}", value)
     addresses = "".join(f"addr add {a}/32 dev {write_ipvs.DEVICE}\n" for a in rules.addresses)
     took_s = {
         "full_ipset": _timed(bed, rules.ipset, "ipset", "restore"),

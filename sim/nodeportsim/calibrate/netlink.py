@@ -13,11 +13,11 @@ import os
 import socket
 import struct
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
 NETLINK_NETFILTER = 12
@@ -26,9 +26,6 @@ SUBSYSTEM_CONNTRACK, CONNTRACK_DELETE = 1, 2
 SUBSYSTEM_ACCOUNTING, ACCOUNTING_NEW = 7, 0
 ACCOUNTING_NAME, ACCOUNTING_PACKETS, ACCOUNTING_BYTES = 1, 2, 3
 ERROR_AT = struct.calcsize("=IHHII")  # The answer's error number stands behind its header.
-
-ACCOUNTING_OBJECTS = ("ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts")
-"""Objects that kube-proxy's iptables rules name (k8s:pkg/proxy/metrics/metrics.go)."""
 
 
 def setns(namespace: int) -> None:
@@ -69,7 +66,7 @@ def flush_conntrack(netfilter: socket.socket) -> None:
     _send(netfilter, SUBSYSTEM_CONNTRACK, CONNTRACK_DELETE, REQUEST | ACKNOWLEDGE, b"", socket.AF_INET)
 
 
-def create_accounting(netfilter: socket.socket, names: Iterable[str] = ACCOUNTING_OBJECTS) -> None:
+def create_accounting(netfilter: socket.socket, names: Iterable[str]) -> None:
     """Make accounting objects (nfacct) in the socket's namespace; those that exist already stay."""
     for name in names:
         body = (

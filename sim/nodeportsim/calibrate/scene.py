@@ -23,16 +23,16 @@ from nodeportsim.calibrate.testbed import (
 )
 from nodeportsim.calibrate.timer import LISTEN_PORT
 from nodeportsim.kubeproxy.concrete import Endpoint, Port, View
+from nodeportsim.kubeproxy.walk import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from nodeportsim.calibrate.testbed import Role
-    from nodeportsim.kubeproxy.walk import Packet, Policy
+    from nodeportsim.kubeproxy.walk import Policy
 
 PORT = 80
 FIRST_NODE_PORT = 2000
-MOST_SERVICES = 60_000
 AFFINITY_S = 10_800  # The API's default (k8s:pkg/apis/core/v1/defaults.go).
 KNOWN_CLIENTS = 64
 """Clients of a run that finds each remembered; xt_recent keeps 100 per endpoint."""
@@ -89,6 +89,11 @@ class Scene:
             localhost_node_ports=self.two_rules,
         )
 
+    @property
+    def shape(self) -> Shape:
+        """Count the rules' kinds without writing anything out."""
+        return Shape((), version=self.version, localhost_node_ports=self.two_rules)
+
     def _port(self, number: int, addresses: Iterator[int]) -> Port:
         own = self.tested.get(number, Tested(endpoints=1))
         first = IPv4Address(_PODS[own.where][0])
@@ -123,14 +128,9 @@ class Target:
     """Whether its clients are to be remembered from before (session affinity)."""
     pods: Role = "pods"
 
-    @property
-    def packet(self) -> Packet:
-        """The kind of packet, as `kubeproxy.rules.walk` calls it."""
-        return self.kind
-
 
 def targets(view: View, numbers: list[int], *, pods: Role = "pods") -> list[Target]:
-    """Give ClusterIP and NodePort of some Services; the first from a pod's address, the other from outside."""
+    """Give ClusterIP (asked from a pod's address) and NodePort (asked from outside) of some Services."""
     found = []
     for number in numbers:
         port = view.ports[number]

@@ -20,6 +20,7 @@ its start, a number), so that those of a killed run are recognised and removed, 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -46,7 +47,7 @@ OUTSIDE_IP, POD_IP = "10.10.0.2", "10.21.0.2"
 OUTSIDE_RANGE, POD_RANGE = "10.128.0.0/10", "10.21.0.0/16"
 CLUSTER_CIDR, SERVICE_CIDR = "10.20.0.0/14", "10.96.0.0/12"
 
-_LINKS = (
+_LINKS: tuple[tuple[Role, str, str, Role, str, str], ...] = (
     # One end's role, name and address, the other's.
     ("client", "c0", f"{OUTSIDE_IP}/24", "node", "n0", f"{NODE_IP}/24"),
     ("node", "n1", "10.30.0.1/24", "pods", "p0", "10.30.0.2/24"),
@@ -67,7 +68,7 @@ _ROUTES: dict[Role, tuple[str, ...]] = {
     "node2": ("10.22.0.0/15 via 10.31.0.2", "default via 10.10.1.1", f"blackhole {SERVICE_CIDR}"),
     "pods2": ("default via 10.31.0.1", "local 10.22.0.0/15 dev lo"),
 }
-_OVERLAY = (
+_OVERLAY: tuple[tuple[Role, str, str], ...] = (
     ("node", "local 10.10.1.1 remote 10.10.1.2 dev x1", "10.40.0.1/24"),
     ("node2", "local 10.10.1.2 remote 10.10.1.1 dev x2", "10.40.0.2/24"),
 )
@@ -111,6 +112,11 @@ class Testbed:
         lock = {"XTABLES_LOCKFILE": str(self.path(role))}
         within = ("ip", "netns", "exec", self.name(role))
         return run(*within, *command, stdin=stdin, timeout_s=timeout_s, variables=lock)
+
+    def set(self, role: Role, setting: str, value: object) -> None:
+        """Write a kernel setting of a namespace, as ``net/ipv4/ip_forward``."""
+        with self.inside(role):
+            (Path("/proc/sys") / setting).write_text(str(value))
 
     def has_overlay(self) -> bool:
         """Tell whether the overlay between the nodes could be built."""
@@ -212,11 +218,9 @@ def _build(bed: Testbed) -> None:
 
 def _configure(bed: Testbed, role: Role) -> None:
     _ip(bed, role, "link set lo up")
-    with bed.inside(role):
-        for name, value in _SETTINGS.items():
-            setting = Path("/proc/sys") / name
-            if setting.exists():  # A kernel without IPv6 has none to switch off.
-                setting.write_text(str(value))
+    for setting, value in _SETTINGS.items():
+        with contextlib.suppress(FileNotFoundError):  # A kernel without IPv6 has none to switch off.
+            bed.set(role, setting, value)
 
 
 def _build_overlay(bed: Testbed) -> None:

@@ -22,7 +22,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 import numpy as np
 
@@ -203,7 +203,7 @@ class _Loop:
         self._cold = np.ones(cold_mib << 20, np.uint8) if cold_mib else None
         self._base = int.from_bytes(socket.inet_aton(target.source), "big")
 
-    def __enter__(self) -> _Loop:
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as opened:
             with self._bed.inside("node"):
                 self._netfilter = opened.enter_context(netlink.netfilter_socket())

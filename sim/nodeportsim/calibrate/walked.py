@@ -1,4 +1,4 @@
-"""Which rules a real packet was tested against, by the kernel's own counters, against what `kubeproxy` counts.
+"""Which rules a real packet was tested against, by the kernel's own counters, compared with `kubeproxy`.
 
 One SYN is sent, and nobody answers: the pods' listener drops it by a socket filter. Every counter then
 belongs to that one packet. iptables counts the rules that *match*; with the order of the rules that tells
