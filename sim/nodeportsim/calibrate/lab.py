@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nodeportsim.calibrate import backends, tables
 from nodeportsim.calibrate.plans import Cell
 from nodeportsim.calibrate.scene import Scene, Tested, pod_target
-from nodeportsim.calibrate.timer import MESSAGE_BYTES, quantiles
+from nodeportsim.calibrate.timing import MESSAGE_BYTES, quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nodeportsim.calibrate.scene import Target
     from nodeportsim.calibrate.tables import Tables
     from nodeportsim.calibrate.testbed import Testbed
-    from nodeportsim.calibrate.timer import Timer, Timing
+    from nodeportsim.calibrate.timing import Timer, Timing
 
 
 @dataclass

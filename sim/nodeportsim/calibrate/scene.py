@@ -21,7 +21,7 @@ from nodeportsim.calibrate.testbed import (
     POD_RANGE,
     SERVICE_CIDR,
 )
-from nodeportsim.calibrate.timer import LISTEN_PORT
+from nodeportsim.calibrate.timing import LISTEN_PORT
 from nodeportsim.kubeproxy.concrete import Endpoint, Port, View
 from nodeportsim.kubeproxy.walk import Shape
 

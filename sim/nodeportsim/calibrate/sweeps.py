@@ -19,7 +19,7 @@ from nodeportsim.calibrate.scene import (
     with_known_clients,
     with_new_clients,
 )
-from nodeportsim.calibrate.timer import WARM, quantiles
+from nodeportsim.calibrate.timing import WARM, quantiles
 from nodeportsim.errors import ThresholdError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.calibrate.backends import BACKENDS, BASELINES
-from nodeportsim.calibrate.timer import QUANTILES
+from nodeportsim.calibrate.timing import QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,8 +117,6 @@ def _mode_row(mode: str, rows: list[Row]) -> dict[str, Any]:
     answer: dict[str, Any] = {"mode": mode, "base us": None, "services": None}
     answer |= {"ns per ClusterIP": None, "ns per NodePort": None, "noise": noise}
     sizes = [size for size, target, _ in found if target == "nodeport"]
-    answer: dict[str, Any] = {"mode": mode, "base us": None, "services": None}
-    answer |= {"ns per ClusterIP": None, "ns per NodePort": None, "typical/quiet": round(ratio, 2)}
     if not sizes:
         return answer | {"base us": round(min(quiet for quiet, _ in found.values()) / 1000, 2)}
     answer["base us"] = round(found[min(sizes), "nodeport", 0][0] / 1000, 2)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from nodeportsim.calibrate import netlink
 from nodeportsim.calibrate.backends import BACKENDS
-from nodeportsim.calibrate.timer import LISTEN_PORT
+from nodeportsim.calibrate.timing import LISTEN_PORT
 from nodeportsim.kubeproxy import rules, write_nftables
 from nodeportsim.kubeproxy.nftables_text import TABLE
 
