@@ -18,7 +18,7 @@ from nodeportsim.kubeproxy import write_iptables, write_ipvs, write_nftables
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from nodeportsim.calibrate.testbed import Testbed
+    from nodeportsim.calibrate.testbed import Bed
     from nodeportsim.kubeproxy.concrete import View
     from nodeportsim.kubeproxy.walk import Mode
 
@@ -42,7 +42,7 @@ _FOLLOW_NFT = (
 _IPVS_SETTINGS = ("vs/conntrack=1", "vs/expire_nodest_conn=1", "vs/expire_quiescent_template=1")
 
 
-def load(bed: Testbed, backend: str, view: View) -> dict[str, float]:
+def load(bed: Bed, backend: str, view: View) -> dict[str, float]:
     """Load rules into a node that has none; return how long each part took (s), ``full_restore`` all."""
     if backend == "ipvs":
         return _load_ipvs(bed, view)
@@ -52,12 +52,12 @@ def load(bed: Testbed, backend: str, view: View) -> dict[str, float]:
     return {"full_restore": _restore(bed, backend, write_iptables.restore(view))}
 
 
-def load_text(bed: Testbed, text: str) -> float:
+def load_text(bed: Bed, text: str) -> float:
     """Load nftables rules that are already written; return how long it took (s)."""
     return _timed(bed, text, "nft", "-f", "-")
 
 
-def change(bed: Testbed, backend: str, view: View, changed: Collection[str], before: View) -> float:
+def change(bed: Bed, backend: str, view: View, changed: Collection[str], before: View) -> float:
     """Do what a sync does for a few changed Services; return how long the kernel's part took (s).
 
     In a large cluster, mode iptables leaves chains that are no longer used for later.
@@ -71,7 +71,7 @@ def change(bed: Testbed, backend: str, view: View, changed: Collection[str], bef
     return _restore(bed, backend, text, "--counters")
 
 
-def clear(bed: Testbed, backend: str) -> float:
+def clear(bed: Bed, backend: str) -> float:
     """Remove all rules; return how long it took (s)."""
     if backend == "nftables":
         return load_text(bed, "flush ruleset\n")
@@ -82,12 +82,12 @@ def clear(bed: Testbed, backend: str) -> float:
     return took_s + _timed(bed, "", "ip", "link", "del", write_ipvs.DEVICE)
 
 
-def dump(bed: Testbed, backend: str) -> float:
+def dump(bed: Bed, backend: str) -> float:
     """Read all rules back, as a small cluster's sync does in mode iptables; return how long it took (s)."""
     return _timed(bed, "", f"{backend}-save")
 
 
-def follow_connections(bed: Testbed) -> None:
+def follow_connections(bed: Bed) -> None:
     """Load the baseline ``conntrack``."""
     try:
         _restore(bed, "iptables-legacy", _FOLLOW)
@@ -95,7 +95,7 @@ def follow_connections(bed: Testbed) -> None:
         _timed(bed, _FOLLOW_NFT, "nft", "-f", "-")
 
 
-def refusal(bed: Testbed, backend: str, view: View) -> str | None:
+def refusal(bed: Bed, backend: str, view: View) -> str | None:
     """Say why rules cannot be loaded, by trying; None when they can. Nothing is left loaded."""
     try:
         load(bed, backend, view)
@@ -105,7 +105,7 @@ def refusal(bed: Testbed, backend: str, view: View) -> str | None:
     return None
 
 
-def create_accounting(bed: Testbed, view: View) -> None:
+def create_accounting(bed: Bed, view: View) -> None:
     """Make the counters that the rules of a view name."""
     if view.shape.rules_per_node_port > 1:
         with bed.inside("node"):
@@ -114,11 +114,11 @@ def create_accounting(bed: Testbed, view: View) -> None:
             netlink.create_accounting(netfilter, write_iptables.NFACCT_OBJECTS)
 
 
-def _restore(bed: Testbed, backend: str, text: str, *options: str) -> float:
+def _restore(bed: Bed, backend: str, text: str, *options: str) -> float:
     return _timed(bed, text, f"{backend}-restore", "-w", "--noflush", *options)
 
 
-def _timed(bed: Testbed, text: str, *command: str) -> float:
+def _timed(bed: Bed, text: str, *command: str) -> float:
     """Give a command its input and return how long it took (s), its start included."""
     # A file without a name: its text is in memory before the clock starts, and nothing can be left behind.
     with tempfile.TemporaryFile("w+") as stdin:
@@ -129,7 +129,7 @@ def _timed(bed: Testbed, text: str, *command: str) -> float:
         return time.perf_counter() - begun
 
 
-def _load_ipvs(bed: Testbed, view: View) -> dict[str, float]:
+def _load_ipvs(bed: Bed, view: View) -> dict[str, float]:
     rules = write_ipvs.write(view)
     _timed(bed, "", "ip", "link", "add", write_ipvs.DEVICE, "type", "dummy")
     _timed(bed, "", "ipvsadm", "-C")  # Loads the module, which makes the settings.
@@ -146,7 +146,7 @@ def _load_ipvs(bed: Testbed, view: View) -> dict[str, float]:
     return {"full_restore": sum(took_s.values()), **took_s}
 
 
-def _change_ipvs(bed: Testbed, view: View, before: View) -> float:
+def _change_ipvs(bed: Bed, view: View, before: View) -> float:
     """Delete and add the real servers that differ."""
     old, new = (
         [line for line in write_ipvs.write(which).ipvsadm.splitlines() if line.startswith("-a ")]

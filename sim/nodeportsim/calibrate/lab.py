@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodeportsim.calibrate import backends, tables
 from nodeportsim.calibrate.plans import Cell
-from nodeportsim.calibrate.scene import Scene, Tested, pod_target
+from nodeportsim.calibrate.scene import Scene, Subject, pod_target
 from nodeportsim.calibrate.timing import MESSAGE_BYTES, quantiles
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nodeportsim.calibrate.plans import Plan
     from nodeportsim.calibrate.scene import Target
     from nodeportsim.calibrate.tables import Tables
-    from nodeportsim.calibrate.testbed import Testbed
+    from nodeportsim.calibrate.testbed import Bed
     from nodeportsim.calibrate.timing import Timer, Timing
 
 
@@ -25,18 +25,12 @@ if TYPE_CHECKING:
 class Lab:
     """A testbed per backend and per baseline, a timer, and where rows go."""
 
-    beds: Mapping[str, Testbed]
+    beds: Mapping[str, Bed]
     timer: Timer
     plan: Plan
     rng: Random
     tables: Tables
     _baselines: int = field(default=0, init=False)
-    _new_clients: int = field(default=0, init=False)
-
-    def run_number(self) -> int:
-        """Count the runs with new clients, so that no client comes twice."""
-        self._new_clients += 1
-        return self._new_clients - 1
 
     def connections(self, cell: Cell) -> int:
         """Give the connections of one repetition."""
@@ -110,7 +104,7 @@ class Lab:
 def place(cell: Cell, target: Target, repetition: int) -> dict[str, Any]:
     """Say where a row was measured."""
     own = cell.scene.tested.get(target.position)
-    first = next(iter(cell.scene.tested.values()), Tested(endpoints=1))
+    first = next(iter(cell.scene.tested.values()), Subject(endpoints=1))
     return {
         "mode": cell.backend,
         "services": cell.services,

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from nodeportsim.calibrate import backends, tables
 from nodeportsim.calibrate.lab import Lab
 from nodeportsim.calibrate.plans import Plan, cells
-from nodeportsim.calibrate.scene import Scene, Tested
+from nodeportsim.calibrate.scene import Scene, Subject
 from nodeportsim.calibrate.sweeps import measure as measure_cell
 from nodeportsim.calibrate.system import CommandError, environment, l2_bytes, require
 from nodeportsim.calibrate.tables import Tables, noisy, summary
-from nodeportsim.calibrate.testbed import testbed
+from nodeportsim.calibrate.testbed import build
 from nodeportsim.calibrate.timer import timer
 from nodeportsim.errors import InputError, ThresholdError
 from nodeportsim.study.store import staged
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nodeportsim.calibrate.plans import Cell
-    from nodeportsim.calibrate.testbed import Testbed
+    from nodeportsim.calibrate.testbed import Bed
 
     Say = Callable[[str], None]
     Progress = Callable[[int, int], None] | None
@@ -68,7 +68,7 @@ class Request:
 class Abilities:
     """What this machine can do, found by trying."""
 
-    beds: dict[str, Testbed]
+    beds: dict[str, Bed]
     two_rules: bool = True
     affinity: bool = True
     overlay: bool = True
@@ -157,7 +157,7 @@ def _probe(stack: ExitStack, plan: Plan, version: tuple[int, int]) -> Abilities:
     able = Abilities({})
     one = Scene(services=1, version=version, two_rules=False)
     for name in plan.backends:
-        bed = stack.enter_context(testbed())
+        bed = stack.enter_context(build())
         able.overlay = bed.has_overlay()
         refusal = backends.refusal(bed, name, one.view())
         if refusal is None:
@@ -172,7 +172,7 @@ def _probe(stack: ExitStack, plan: Plan, version: tuple[int, int]) -> Abilities:
     if refusal := _first_refusal(able, iptables, replace(one, two_rules=True)):
         able.two_rules = False
         able.reasons.append(f"the rules that count loopback traffic are left out: {refusal}")
-    if refusal := _first_refusal(able, able.beds, replace(one, tested={0: Tested(affinity=True)})):
+    if refusal := _first_refusal(able, able.beds, replace(one, tested={0: Subject(affinity=True)})):
         able.affinity = False
         able.reasons.append(f"session affinity is left out: {refusal}")
     if not able.overlay:
@@ -185,8 +185,8 @@ def _first_refusal(able: Abilities, names: Iterable[str], scene: Scene) -> str |
     return next(filter(None, refusals), None)
 
 
-def _baselines(stack: ExitStack) -> dict[str, Testbed]:
+def _baselines(stack: ExitStack) -> dict[str, Bed]:
     """Build a testbed that never sees a rule, and one whose only rule follows connections."""
-    beds = {name: stack.enter_context(testbed()) for name in backends.BASELINES}
+    beds = {name: stack.enter_context(build()) for name in backends.BASELINES}
     backends.follow_connections(beds["conntrack"])
     return beds

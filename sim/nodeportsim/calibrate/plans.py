@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from nodeportsim.calibrate.backends import BACKENDS
-from nodeportsim.calibrate.scene import Scene, Tested, positions
+from nodeportsim.calibrate.scene import Scene, Subject, positions
 from nodeportsim.kubeproxy.walk import TWO_NODE_PORT_RULES_SINCE
 
 if TYPE_CHECKING:
@@ -140,14 +140,14 @@ def _scenes(
         if not plan.capped or services <= MOST_SERVICES.get(backend, MOST_OTHERS):
             for shape in shapes:
                 if shape == two_rules or services in plan.one_rule:
-                    marks = dict.fromkeys(positions(services), Tested())
+                    marks = dict.fromkeys(positions(services), Subject())
                     yield "services", Scene(services=services, tested=marks, two_rules=shape)
     counted = (("endpoints", plan.endpoints), ("distribution", plan.distribution))
-    small: list[tuple[Experiment, list[Tested]]] = [
-        (experiment, [Tested(endpoints=n) for n in numbers])  # type: ignore[misc]  # A name of the Literal.
+    small: list[tuple[Experiment, list[Subject]]] = [
+        (experiment, [Subject(endpoints=n) for n in numbers])  # type: ignore[misc]  # A name of the Literal.
         for experiment, numbers in counted
     ]
-    small.append(("affinity", [Tested(endpoints=n, affinity=True) for n in plan.affinity]))
+    small.append(("affinity", [Subject(endpoints=n, affinity=True) for n in plan.affinity]))
     small.append(("paths", paths(overlay=overlay) if plan.paths else []))
     for experiment, tested in small:
         if tested:
@@ -157,16 +157,16 @@ def _scenes(
             )
 
 
-def paths(*, overlay: bool) -> list[Tested]:
+def paths(*, overlay: bool) -> list[Subject]:
     """List the ways from a NodePort to a pod: on the node, or on the other one, masqueraded or not."""
     where: list[Literal["local", "routed", "vxlan"]] = ["local", "routed"]
     if overlay:
         where.append("vxlan")
     policies: list[Literal["Cluster", "Local"]] = ["Cluster", "Local"]
-    return [Tested(where=place, policy=policy) for policy in policies for place in where]
+    return [Subject(where=place, policy=policy) for policy in policies for place in where]
 
 
-def path_name(tested: Tested) -> str:
+def path_name(tested: Subject) -> str:
     """Name a way as the tables do: ``nodeport_local_remote_pod_vxlan_nomasq``."""
     pod = "local_pod" if tested.where == "local" else f"remote_pod_{tested.where}"
     unmasked = "_nomasq" if tested.policy == "Local" and tested.where != "local" else ""

@@ -53,7 +53,7 @@ KUBERNETES = Port(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class Subject:
     """What distinguishes a Service under test.
 
     ``where`` is where its pods run: ``local``, or on the second node, ``routed`` or through ``vxlan``.
@@ -72,7 +72,7 @@ class Scene:
     """Services in one node's rules, and which of them are under test."""
 
     services: int
-    tested: Mapping[int, Tested] = field(default_factory=dict)
+    tested: Mapping[int, Subject] = field(default_factory=dict)
     version: tuple[int, int] = (1, 36)
     two_rules: bool = True
 
@@ -95,7 +95,7 @@ class Scene:
         return Shape((), version=self.version, localhost_node_ports=self.two_rules)
 
     def _port(self, number: int, addresses: Iterator[int]) -> Port:
-        own = self.tested.get(number, Tested(endpoints=1))
+        own = self.tested.get(number, Subject(endpoints=1))
         first = IPv4Address(_PODS[own.where][0])
         pods = sorted(str(first + next(addresses)) for _ in range(own.endpoints))
         local = own.where == "local" or own.policy == "Local"

@@ -12,7 +12,7 @@ from nodeportsim.calibrate import backends, tables, walked
 from nodeportsim.calibrate.lab import connect_columns
 from nodeportsim.calibrate.plans import path_name
 from nodeportsim.calibrate.scene import (
-    Tested,
+    Subject,
     pod_target,
     pods_of,
     targets,
@@ -82,10 +82,9 @@ def _check(lab: Lab, cell: Cell, view: View) -> None:
     if cell.round:
         return
     numbers = list(cell.scene.tested) if cell.services <= CHECKED_SERVICES else [cell.services - 1]
-    for target in [*_targets(cell, view, numbers), pod_target(view)]:
-        differs = walked.difference(lab.beds[cell.backend], cell.backend, view, target)
-        if differs:
-            raise ThresholdError(f"{cell.backend}, {cell.services} Services, {cell.experiment}: {differs}")
+    wanted = [*_targets(cell, view, numbers), pod_target(view)]
+    for differs in walked.differences(lab.beds[cell.backend], cell.backend, view, wanted):
+        raise ThresholdError(f"{cell.backend}, {cell.services} Services, {cell.experiment}: {differs}")
 
 
 def _targets(cell: Cell, view: View, numbers: list[int]) -> list[Target]:
@@ -141,7 +140,8 @@ def _affinity(lab: Lab, cell: Cell, view: View) -> Tasks:
     count = lab.connections(cell)
 
     def new(target: Target, repetition: int) -> None:
-        fresh = with_new_clients(target, lab.run_number(), count + WARM)
+        # The rules were loaded for this round: what they remembered in the last one is gone.
+        fresh = with_new_clients(target, repetition % lab.plan.repetitions, count + WARM)
         lab.connect(tables.AFFINITY, cell, fresh, repetition, sticky=0)
 
     def known(target: Target, repetition: int) -> None:
@@ -158,7 +158,7 @@ def _affinity(lab: Lab, cell: Cell, view: View) -> Tasks:
 def _paths(lab: Lab, cell: Cell, view: View) -> Tasks:
     """Connections and requests to pods of this node and of the other, masqueraded or not."""
 
-    def path(number: int, tested: Tested, repetition: int) -> None:
+    def path(number: int, tested: Subject, repetition: int) -> None:
         _, target = targets(view, [number], pods=pods_of(tested.where))
         bed = lab.beds[cell.backend]
         connected = lab.timer.time(bed, target, "connections", lab.connections(cell))
@@ -205,7 +205,7 @@ def _distribution(lab: Lab, cell: Cell, view: View) -> Tasks:
 def _change(lab: Lab, cell: Cell, view: View) -> None:
     """Time what a sync does when the last Service gains an endpoint, and when it loses it again."""
     bed, last = lab.beds[cell.backend], cell.services - 1
-    more = Tested(endpoints=cell.scene.tested[last].endpoints + 1)
+    more = Subject(endpoints=cell.scene.tested[last].endpoints + 1)
     other = replace(cell.scene, tested={**cell.scene.tested, last: more}).view()
     changed = {view.ports[last].full_name}
     for pair in range(lab.plan.changes):

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = ("env_label", "kernel", "cpu", "virtualised", "vcpus", "spectre_v2_mitigation")
 RULES = ("rules_per_node_port", "kubernetes_services", "affinity", "timer", "l2_bytes")
-HOT_SERVICES = 2000
-"""Up to here the rules a packet walks fit a second cache of 2 MiB, and slopes are straight."""
+HOT_SERVICES = 1000
+"""Up to here the rules a packet walks about fit a second cache, and slopes are straight."""
+LEAST_SERVICES = 100
+"""Below, a difference between first and last place is all noise."""
 NOISY_RATIO = 1.3
 """Typical over quiet times above which a machine is called noisy."""
 
@@ -121,7 +123,7 @@ def _mode_row(mode: str, rows: list[Row]) -> dict[str, Any]:
         return answer | {"base us": round(min(quiet for quiet, _ in found.values()) / 1000, 2)}
     answer["base us"] = round(found[min(sizes), "nodeport", 0][0] / 1000, 2)
     size = max((size for size in sizes if size <= HOT_SERVICES), default=1)
-    if size > 1:
+    if size >= LEAST_SERVICES:
         answer["services"] = size
         for name, target in (("ns per ClusterIP", "clusterip"), ("ns per NodePort", "nodeport")):
             last, first = found[size, target, size - 1][0], found[size, target, 0][0]

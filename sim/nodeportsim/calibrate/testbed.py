@@ -83,10 +83,8 @@ _NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True)
-class Testbed:
-    """Five namespaces, wired up. Made by `testbed`."""
-
-    __test__ = False  # For pytest, which takes classes of such names for its own.
+class Bed:
+    """Five namespaces, wired up. Made by `build`."""
 
     prefix: str
 
@@ -124,13 +122,13 @@ class Testbed:
 
 
 @contextmanager
-def testbed() -> Iterator[Testbed]:
+def build() -> Iterator[Bed]:
     """Build the namespaces, and remove them whatever happens: an error, Ctrl-C, SIGTERM.
 
     What a killed run left behind is removed first.
     """
     require()
-    bed = Testbed(f"{own_prefix()}-{next(_NUMBERS)}")
+    bed = Bed(f"{own_prefix()}-{next(_NUMBERS)}")
     with stops_raise():
         try:
             _begin(bed)
@@ -138,9 +136,6 @@ def testbed() -> Iterator[Testbed]:
         finally:
             with undisturbed():
                 _remove(name for name in _listed() if name.startswith(f"{bed.prefix}-"))
-
-
-testbed.__test__ = False  # type: ignore[attr-defined]  # For pytest, as above.
 
 
 def own_prefix() -> str:
@@ -190,7 +185,7 @@ def _started(pid: int) -> str | None:
         return None
 
 
-def _begin(bed: Testbed) -> None:
+def _begin(bed: Bed) -> None:
     try:
         remove_leftovers()
         _build(bed)
@@ -199,7 +194,7 @@ def _begin(bed: Testbed) -> None:
         raise InputError(f"cannot build its network: {error}", field="measure", hint=hint) from None
 
 
-def _build(bed: Testbed) -> None:
+def _build(bed: Bed) -> None:
     for role in ROLES:
         run("ip", "netns", "add", bed.name(role))
         _configure(bed, role)
@@ -216,21 +211,21 @@ def _build(bed: Testbed) -> None:
         return  # A kernel without vxlan: everything else can be measured.
 
 
-def _configure(bed: Testbed, role: Role) -> None:
+def _configure(bed: Bed, role: Role) -> None:
     _ip(bed, role, "link set lo up")
     for setting, value in _SETTINGS.items():
         with contextlib.suppress(FileNotFoundError):  # A kernel without IPv6 has none to switch off.
             bed.set(role, setting, value)
 
 
-def _build_overlay(bed: Testbed) -> None:
+def _build_overlay(bed: Bed) -> None:
     for role, ends, address in _OVERLAY:
         _ip(bed, role, f"link add vx0 type vxlan id 42 {ends} dstport 8472")
         _ip(bed, role, f"addr add {address} dev vx0", "link set vx0 up")
     _ip(bed, "node", "route add 10.23.0.0/16 via 10.40.0.2")
 
 
-def _ip(bed: Testbed, role: Role, *lines: str) -> None:
+def _ip(bed: Bed, role: Role, *lines: str) -> None:
     """Give ``ip`` a few commands in one namespace."""
     for line in lines:
         run("ip", "-n", bed.name(role), *line.split())

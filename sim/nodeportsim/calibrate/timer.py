@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nodeportsim.calibrate.scene import Target
-    from nodeportsim.calibrate.testbed import Testbed
+    from nodeportsim.calibrate.testbed import Bed
     from nodeportsim.calibrate.timing import Kind, Timer
 
 PROGRAM = Path(__file__).with_name("probe.c")
@@ -94,7 +94,7 @@ class CTimer:
         self._program = program
         self._port = 0
 
-    def time(self, bed: Testbed, target: Target, kind: Kind, count: int, *, cold_mib: int = 0) -> Timing:
+    def time(self, bed: Bed, target: Target, kind: Kind, count: int, *, cold_mib: int = 0) -> Timing:
         """See `Timer`."""
         words = [
             *(kind, bed.path("client"), bed.path(target.pods), bed.path("node")),

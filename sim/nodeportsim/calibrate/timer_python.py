@@ -16,8 +16,10 @@ from nodeportsim.calibrate import netlink
 from nodeportsim.calibrate.timing import BATCH, LISTEN_PORT, MESSAGE_BYTES, PORTS, Timing, failed, warm
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from nodeportsim.calibrate.scene import Target
-    from nodeportsim.calibrate.testbed import Testbed
+    from nodeportsim.calibrate.testbed import Bed
     from nodeportsim.calibrate.timing import Kind
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: closing sends RST and leaves nothing behind.
@@ -31,7 +33,7 @@ class PythonTimer:
     def __init__(self) -> None:
         self._port = 0
 
-    def time(self, bed: Testbed, target: Target, kind: Kind, count: int, *, cold_mib: int = 0) -> Timing:
+    def time(self, bed: Bed, target: Target, kind: Kind, count: int, *, cold_mib: int = 0) -> Timing:
         """See `Timer`."""
         loop = _Loop(bed, target, self._port, cold_mib)
         self._port = (self._port + count + warm(target)) % PORTS
@@ -48,7 +50,7 @@ class PythonTimer:
 class _Loop:
     """One run: a listener among the pods, a netlink socket on the node, and sockets opened at the client."""
 
-    def __init__(self, bed: Testbed, target: Target, first_port: int, cold_mib: int) -> None:
+    def __init__(self, bed: Bed, target: Target, first_port: int, cold_mib: int) -> None:
         self._bed, self._target, self._first_port = bed, target, first_port
         self._cold = np.ones(cold_mib << 20, np.uint8) if cold_mib else None
         self._base = int.from_bytes(socket.inet_aton(target.source), "big")
@@ -86,47 +88,30 @@ class _Loop:
 
     def _one(self, number: int) -> tuple[int, int, int]:
         to, clock = (self._target.address, self._target.port), time.perf_counter_ns
-        here = self._open(number)
-        if self._cold is not None:
-            self._cold[::64].sum()
-        begun = clock()
-        here.connect(to)
-        connected = clock()
-        there, _ = self._listener.accept()
-        pause = clock()
-        address = there.getsockname()[0]
-        pause = clock() - pause
-        _reset(here)
-        _reset(there)
-        return (
-            connected - begun,
-            clock() - begun - pause,
-            int.from_bytes(socket.inet_aton(address), "big"),
-        )
+        with self._open(number) as here:
+            if self._cold is not None:
+                self._cold[::64].sum()
+            begun = clock()
+            here.connect(to)
+            connected = clock()
+            there, _ = self._listener.accept()
+            pause = clock()
+            address = there.getsockname()[0]
+            pause = clock() - pause
+            _reset(here)
+            _reset(there)
+            ended = clock() - pause
+        return connected - begun, ended - begun, int.from_bytes(socket.inet_aton(address), "big")
 
     def requests(self, count: int) -> Timing:
         """Pass messages there and back on one connection."""
-        first, cycles = warm(self._target), np.zeros(count, np.uint32)
-        message, clock = bytes(MESSAGE_BYTES), time.perf_counter_ns
-        here = self._open(0)
-        here.connect((self._target.address, self._target.port))
-        there, _ = self._listener.accept()
-        for end in (here, there):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        since = clock()
-        for number in range(-first, count):
-            begun = clock()
-            if number == 0:
-                since = begun
-            here.sendall(message)
-            there.recv(MESSAGE_BYTES, socket.MSG_WAITALL)
-            there.sendall(message)
-            here.recv(MESSAGE_BYTES, socket.MSG_WAITALL)
-            if number >= 0:
-                cycles[number] = clock() - begun
-        elapsed_s = (clock() - since) * 1e-9
-        _reset(here)
-        _reset(there)
+        with self._open(0) as here:
+            here.connect((self._target.address, self._target.port))
+            there, _ = self._listener.accept()
+            with there:
+                cycles, elapsed_s = _messages(here, there, warm(self._target), count)
+                _reset(here)
+                _reset(there)
         none = np.zeros(count, np.uint32)
         return Timing(none, cycles, none, elapsed_s, 0.0, 0.0)
 
@@ -136,6 +121,27 @@ class _Loop:
         source = socket.inet_ntoa((self._base + number % self._target.sources).to_bytes(4, "big"))
         opened.bind((source, 1024 + (self._first_port + number) % PORTS))
         return opened
+
+
+def _messages(
+    here: socket.socket, there: socket.socket, first: int, count: int
+) -> tuple[npt.NDArray[np.uint32], float]:
+    """Time round trips (ns) after some that do not count, and all together (s)."""
+    cycles, message, clock = np.zeros(count, np.uint32), bytes(MESSAGE_BYTES), time.perf_counter_ns
+    for end in (here, there):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    since = clock()
+    for number in range(-first, count):
+        begun = clock()
+        if number == 0:
+            since = begun
+        here.sendall(message)
+        there.recv(MESSAGE_BYTES, socket.MSG_WAITALL)
+        there.sendall(message)
+        here.recv(MESSAGE_BYTES, socket.MSG_WAITALL)
+        if number >= 0:
+            cycles[number] = clock() - begun
+    return cycles, (clock() - since) * 1e-9
 
 
 def _reset(opened: socket.socket) -> None:

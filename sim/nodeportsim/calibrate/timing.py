@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nodeportsim.calibrate.scene import Target
-    from nodeportsim.calibrate.testbed import Testbed
+    from nodeportsim.calibrate.testbed import Bed
 
 BATCH = 500
 WARM = 50
@@ -66,7 +66,7 @@ class Timer(Protocol):
 
     name: str
 
-    def time(self, bed: Testbed, target: Target, kind: Kind, count: int, *, cold_mib: int = 0) -> Timing:
+    def time(self, bed: Bed, target: Target, kind: Kind, count: int, *, cold_mib: int = 0) -> Timing:
         """Time so many connections to a target, or requests on one connection."""
 
 

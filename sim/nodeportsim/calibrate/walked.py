@@ -24,8 +24,10 @@ from nodeportsim.kubeproxy import rules, write_nftables
 from nodeportsim.kubeproxy.nftables_text import TABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from nodeportsim.calibrate.scene import Target
-    from nodeportsim.calibrate.testbed import Testbed
+    from nodeportsim.calibrate.testbed import Bed
     from nodeportsim.kubeproxy.concrete import View
     from nodeportsim.kubeproxy.walk import Mode
 
@@ -37,6 +39,7 @@ FORWARDED = (("nat", "PREROUTING"), ("filter", "FORWARD"), ("nat", "POSTROUTING"
 
 _SAVED = re.compile(r"\[(\d+):\d+\] -A (\S+) .*?(?:-j (\S+).*?)?(?:--to-destination ([\d.]+):\d+)?$")
 """A line of ``iptables-save -c``: packets, chain, target, endpoint."""
+_QUOTED = re.compile(r'"[^"]*"')
 _LISTED = re.compile(r"\s*counter packets (\d+) ")
 
 
@@ -53,20 +56,27 @@ Rules = dict[tuple[str, str], list[Counted]]
 """(table, chain) -> its rules, in order."""
 
 
-def difference(bed: Testbed, backend: str, view: View, target: Target) -> str | None:
-    """Send one packet to a target through loaded rules; say where it was tested otherwise than counted.
+def differences(bed: Bed, backend: str, view: View, targets: Sequence[Target]) -> Iterator[str]:
+    """Send a packet to each target through loaded rules; say where one was tested otherwise than counted.
 
     For ``nftables``, what is loaded must be the copy with counters (`counted_copy`).
     """
     before = _counters(bed, backend)
-    _send_one(bed, target)
-    gained = _gained(before, _counters(bed, backend))
-    mode = BACKENDS[backend]
+    for target in targets:
+        _send_one(bed, target)
+        after = _counters(bed, backend)
+        differs = _difference(BACKENDS[backend], view, target, _gained(before, after))
+        if differs:
+            yield differs
+        before = after
+
+
+def _difference(mode: Mode, view: View, target: Target, gained: Rules) -> str | None:
     found = _tested_by_counters(gained) if mode == "nftables" else _tested_by_order(gained)
     expected = _expected(mode, view, target, _chosen(gained))
-    if found == expected:
-        return None
     differing = sorted(chain for chain in found | expected if found.get(chain) != expected.get(chain))
+    if not differing:
+        return None
     words = (f"{found.get(c, 0):g} rules of {c} for {expected.get(c, 0):g}" for c in differing)
     return f"{target.kind} of Service {target.position} tests " + ", ".join(words)
 
@@ -87,12 +97,12 @@ def parse(backend: str, text: str) -> Rules:
             chain = line.split()[1]
         elif backend == "nftables" and (counted := _LISTED.match(line)):
             found[table, chain].append(Counted(int(counted[1])))
-        elif saved := _SAVED.match(line):
+        elif saved := _SAVED.match(_QUOTED.sub("", line)):  # A comment may hold anything.
             found[table, saved[2]].append(Counted(int(saved[1]), saved[3], saved[4]))
     return found
 
 
-def _counters(bed: Testbed, backend: str) -> Rules:
+def _counters(bed: Bed, backend: str) -> Rules:
     listing = ["nft", "list", "table", *TABLE.split()] if backend == "nftables" else [f"{backend}-save", "-c"]
     return parse(backend, bed.run("node", *listing))
 
@@ -158,10 +168,10 @@ def _expected(mode: Mode, view: View, target: Target, chosen: str | None) -> dic
     return rules.walk(mode, view.shape, port.counted, target.kind, position=place, endpoint=rank).by
 
 
-def _send_one(bed: Testbed, target: Target) -> None:
+def _send_one(bed: Bed, target: Target) -> None:
     """Send one SYN that nobody answers, and forget its connection."""
     program = ctypes.create_string_buffer(DROP_ALL)
-    with bed.inside("pods"):
+    with bed.inside(target.pods):
         listener = socket.create_server(("", LISTEN_PORT))
     with listener, bed.inside("client"), socket.socket() as client:
         filtering = struct.pack("HxxxxxxP", 1, ctypes.addressof(program))  # struct sock_fprog
