@@ -73,9 +73,13 @@ class Lab:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
-    def make_nfacct(self, *names: str) -> None:
-        """Create counters that rules may name."""
-        self.run(sys.executable, "-c", _NFACCT, *names)
+    def takes(self, *command: str, text: str = "") -> bool:
+        """Whether a command works here."""
+        return _done("ip", "netns", "exec", self.node, *command, text=text).returncode == 0
+
+    def make_nfacct(self, *names: str) -> bool:
+        """Create counters that rules may name, if the kernel has such."""
+        return self.takes(sys.executable, "-c", _NFACCT, *names)
 
     def syn(self, inside: str, address: str, port: int) -> None:
         """Send one SYN, with no second one to follow."""
