@@ -28,7 +28,6 @@ def machine() -> None:
 
 
 @pytest.fixture
-def bed(machine: None) -> Iterator[Bed]:
-    assert machine is None  # It has been asked for.
+def bed(machine: None) -> Iterator[Bed]:  # noqa: ARG001  (it skips)
     with build() as made:
         yield made
