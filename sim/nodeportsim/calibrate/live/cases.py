@@ -154,7 +154,10 @@ def disturbance_s(answers: Sequence[Answer]) -> float:
 
 
 def all_cases(backend: str, seconds: float) -> list[Scenario]:
-    """List the cases of a recorded run: utilisations, laws, workers, policy Local, and two cuts."""
+    """List the cases of a recorded run: utilisations, laws, workers, policy Local, and two cuts.
+
+    Below 12 s a cut is not over before the end.
+    """
     constant = {"dist": "constant", "mean_s": WORK_S}
     lognormal = {"dist": "lognormal", "mean_s": WORK_S, "p99_s": 4 * WORK_S}
     slow = {"dist": "exponential", "mean_s": 2 * WORK_S}
@@ -173,6 +176,6 @@ def all_cases(backend: str, seconds: float) -> list[Scenario]:
         quick("lognormal", 140.0, law=lognormal),
         quick("two-workers", 140.0, law=slow, workers=2),
         quick("local", 70.0, policy="Local"),
-        quick("cut", 70.0, events=[for_good], noticed_s=seconds // 6),
+        quick("cut", 70.0, events=[for_good], noticed_s=max(3.0, seconds // 6)),
         quick("blink", 70.0, events=[for_a_while], connect_s=10.0),
     ]
