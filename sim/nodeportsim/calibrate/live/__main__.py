@@ -64,8 +64,8 @@ def play(bed: Bed, names: Iterable[str], seconds: float) -> dict[str, Any]:
             found["pods"] += _pods(label, seen, simulated)
             print(label, "holds" if all(row.holds is not False for row in rows) else "MISSES", flush=True)  # noqa: T201
     found["comparison"] += [_cells(row) for row in pooled(calm)]
-    about = environment("live") | {"seconds": seconds} | {"overheads_s": asdict(machine), "disturbance_p99_s": disturbed}
-    return found | {"run": about}
+    about = {"seconds": seconds, "overheads_s": asdict(machine), "disturbance_p99_s": disturbed}
+    return found | {"run": environment("live") | about}
 
 
 def _cells(row: Row) -> dict[str, Any]:

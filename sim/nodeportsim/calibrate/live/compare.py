@@ -4,11 +4,12 @@ A live run is one run; its quantiles scatter, and requests that queue behind one
 their number tells. How much a run of this length scatters is known from the simulated ones. With m and s the
 mean and standard deviation of a number over R simulated runs, a live x *holds* when::
 
-    |x - m| <= reach + t(0.975, R - 1) s sqrt(1 + 1/R)
+    |x - m| <= reach + t((1 + level) / 2, R - 1) s sqrt(1 + 1/R)
 
-The reach is relative or absolute, fixed before anything was measured; the other term is the 95 % prediction
-interval of one more run. ``within_reach`` tells whether x holds without that term. Two kinds of rows have no
-such term: ``replayed.*`` (`replay`), and the mean ratio of live to simulated over all cases without a fault.
+The reach is relative or absolute, fixed before anything was measured; the other term is the prediction
+interval of one more run, at a level of 95 % in a recorded run and of 99.99 % in tests, which must not fail by
+chance. ``within_reach`` tells whether x holds without that term. Two kinds of rows have no such term:
+``replayed.*`` (`replay`), and the mean ratio of live to simulated over all cases without a fault.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
 
 RELATIVE = {"p50": 0.05, "p90": 0.10, "p99": 0.15}
 ABSOLUTE = {"failed": 0.03, "recovered": 1.0, "connects": 0.03}
-UNLIKELY = 1e-3
+UNLIKELY = 1e-4
 """Live counts per pod less likely than this under equal chances do not hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One number of one case. `low` and `high`: between these a run lies with 95 %, says the simulation."""
+    """One number of one case. `low` and `high`: the simulation's prediction interval of one run."""
 
     case: str
     measure: str
@@ -71,7 +72,8 @@ def compare(
     simulated: Sequence[Seen],
     machine: Overheads,
     *,
-    label: str,
+    label: str = "",
+    level: float = 0.95,
 ) -> list[Row]:
     """Compare a live run with simulated ones of the same scenario."""
     seen = of_answers(answers, scenario)
@@ -80,7 +82,8 @@ def compare(
     for name in live:
         values = np.array([run[name] for run in runs if name in run])
         if len(values) == len(runs):
-            rows.append(_row(label, name, live[name], values, _order_statistics(name, answers, scenario)))
+            interval = _order_statistics(name, answers, scenario)
+            rows.append(_row(label, name, live[name], values, interval, level))
     if scenario.events:
         return rows
     return [*rows, *_replayed(label, answers, scenario, machine), _balance(label, seen, simulated, scenario)]
@@ -144,12 +147,17 @@ def simulate(scenario: Scenario) -> list[Seen]:
 
 
 def _row(
-    label: str, name: str, live: float, values: NDArray[np.float64], between: tuple[float, float] | None
+    label: str,
+    name: str,
+    live: float,
+    values: NDArray[np.float64],
+    between: tuple[float, float] | None,
+    level: float,
 ) -> Row:
     from scipy.stats import t
 
     count, mean = len(values), float(values.mean())
-    error = float(t.ppf(0.975, count - 1) * values.std(ddof=1) * sqrt(1 + 1 / count))
+    error = float(t.ppf((1 + level) / 2, count - 1) * values.std(ddof=1) * sqrt(1 + 1 / count))
     kind, _, quantile = name.partition(".")
     reach = ABSOLUTE.get(kind)
     if kind == "latency":
