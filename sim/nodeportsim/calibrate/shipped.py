@@ -1,7 +1,8 @@
 """How the profiles that come with the package are made from the rows in their folders: ``make models``.
 
-``models/<name>/data`` holds measured rows, ``models/<name>/assumed.yaml`` what is assumed and why; all else
-in the folder is written here, and a test writes it again and compares.
+Of those we measured ourselves ``models/<name>/data`` holds the rows, ``models/<name>/assumed.yaml`` what is
+assumed and why. Those of others rest on ``experiments/validation/published.csv``. All else is written here,
+and a test writes it again and compares.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nodeportsim.calibrate import blog2025, legacy2019, published, tke2026
 from nodeportsim.calibrate import fit as fitting
 from nodeportsim.calibrate.measurements import cells, read, relative
 from nodeportsim.calibrate.write import write
-from nodeportsim.scenario.profile import data_folder
+from nodeportsim.scenario.profile import data_folder, load_profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +95,9 @@ def main() -> None:
     take_over(reference, "ipvs", guest, EMULATED)
     write_folder(models / REFERENCE, reference)
     write_folder(models / EMULATED, guest)
+    rows, base = published.read_rows(), load_profile(REFERENCE)
+    for era in (blog2025, tke2026, legacy2019):
+        published.write_folder(models / era.NAME, era.profile(rows, base))
 
 
 if __name__ == "__main__":
