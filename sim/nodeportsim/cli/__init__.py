@@ -15,6 +15,7 @@ from nodeportsim.cli.answers import check, experiment, run
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.plumbing import Commands, debug
+from nodeportsim.cli.validate import validate
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,5 +25,5 @@ def main() -> None:
     """Simulate the traffic that enters a Kubernetes cluster through a NodePort."""
 
 
-for command in (run, check, experiment, ports, explain, list_, schema):
+for command in (run, check, experiment, ports, explain, list_, schema, validate):
     main.add_command(command)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nodeportsim.calibrate import blog2025, legacy2019
 from nodeportsim.calibrate.mixture import places, quantiles
 from nodeportsim.calibrate.predictors.rule import Rule
@@ -125,11 +123,6 @@ def by_service(rows: pd.DataFrame) -> list[float]:
     ]
 
 
-def node_to_node(rows: pd.DataFrame) -> list[float]:
-    """Predict the bare round trip (us): one measurement, listed under several names."""
-    return list(np.array(round_trips(rows)) / 2)
-
-
 OLD_SYNC = (
     "another kube-proxy or another size than the profile's (1.36.2, up to 10,000 Services, kernel 6.18): nft of "
     "kernels before 6.12 and kube-proxy before its partial syncs took minutes, and time grows faster than linearly"
@@ -207,9 +200,8 @@ RULES = (
         source="DAOCLOUD-CNI",
         metric="tcp_rr_latency",
         note="^node-node",
-        tolerance="ratio",
-        predict=node_to_node,
-        how="the round trip of the same path in the rows that may be fitted",
+        base=True,
+        reason="one measurement, listed under several names; the rows that were fitted hold it too",
     ),
     Rule(
         source="DAOCLOUD-CNI",

@@ -73,9 +73,9 @@ class Rule:
 
     Parameters
     ----------
-    source, metric, mode, note
-        Regular expressions that the whole of ``source_id`` and ``metric``, and a beginning of ``mode`` and
-        any part of ``note``, must match.
+    source, metric, mode, note, services
+        Regular expressions that the whole of ``source_id``, ``metric`` and ``n_services``, a
+        beginning of ``mode`` and any part of ``note`` must match.
     how
         How it is predicted; where `predict` is None, empty.
     reason
@@ -84,6 +84,8 @@ class Rule:
         From the rows, in their order, to values in their units.
     tolerance
         A name of `TOLERANCES`.
+    base
+        The rows are where a curve starts, or the same measurement as one that was fitted: no test.
     within
         Rows that are ends of a published range (``min``, ``max``) must not be passed by more than that.
     """
@@ -92,17 +94,20 @@ class Rule:
     metric: str = ".*"
     mode: str = ""
     note: str = ""
+    services: str = ".*"
     how: str = ""
     reason: str = ""
     predict: Predict | None = None
     tolerance: str = "ratio"
     within: bool = False
+    base: bool = False
 
     def matches(self, row: dict[str, str]) -> bool:
         """Whether a row is this prediction's."""
         return bool(
             re.fullmatch(self.source, row["source_id"])
             and re.fullmatch(self.metric, row["metric"])
+            and re.fullmatch(self.services, row["n_services"])
             and re.match(self.mode, row["mode"])
             and re.search(self.note, row["note"])
         )

@@ -116,6 +116,14 @@ RULES = (
     Rule(
         source="ALIBABA-TERWAY20",
         mode="iptables|ipvs",
+        services="1",
+        base=True,
+        reason="where the curve of its mode starts",
+    ),
+    Rule(
+        source="ALIBABA-TERWAY20",
+        mode="iptables|ipvs",
+        services="[0-9]{2,}",
         tolerance="shape",
         predict=older_curve,
         how="prices of legacy-2019, from each mode's own rate at one Service",
