@@ -1,19 +1,20 @@
 """Profile published-2025: first packets of the Kubernetes blog's post on nftables, by percentile.
 
-The model has four numbers: what a first packet costs where rules are looked up (one for nftables and iptables,
-one for ipvs), what a rule of the chain adds, and one spread for all. A Service stands anywhere in the chain.
-Richer models were tried and are not decided by 16 points: a price that grows at a knee ends at a ratio of 1,
-and a base of its own for iptables trades against the price of a rule.
+The model has four numbers: what a first packet costs where rules are looked up (one for nftables and
+iptables, one for ipvs), what a rule of the chain adds, and one spread for all. A Service stands anywhere in
+the chain. Richer models were tried and are not decided by 16 points: a price that grows at a knee ends at a
+ratio of 1, and a base of its own for iptables trades against the price of a rule.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 
 from nodeportsim.calibrate.mixture import places, quantiles
-from nodeportsim.calibrate.published import Published, beyond, guessed, known, pick, source
+from nodeportsim.calibrate.published import Published, beyond, card_of, guessed, known, pick, source
+from nodeportsim.scenario.prices import ModeKey
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,42 +33,11 @@ START, LOW, HIGH = (14.0, 22.0, 15.0, 0.25), (1.0, 1.0, 1.0, 0.01), (100.0, 100.
 OUTLIER = 0.25
 """A share of the points beyond this is what a card must list: the tolerance of a percentile."""
 
-CARD = """# Profile published-2025
-
-First packets of new connections as the Kubernetes blog published them in 2025: *NFTables mode for kube-proxy*
-(D. Winship, 2025-02-28, kubernetes.io/blog/2025/02/28/nftables-kube-proxy/). Written by
-`python -m nodeportsim.calibrate.shipped` from the 16 rows in `data/published.csv`; `points.csv` has every point,
-measured and predicted.
-
-## Quality
-Shape good, absolute values of one unknown machine. The post names neither hardware nor kernel nor the size of its
-sample; the numbers are bar heights of its charts (3.6 µs a pixel in one, 0.3 µs in the other). {within} of 16 points
-lie within 25 % or 8 µs. Four numbers are fitted: a base for nftables and iptables, one for ipvs, a price per rule, one
-spread.
-
-| mode | Services | percentile | measured, µs | fitted, µs | error |
-|---|---:|---|---:|---:|---:|
-{rows}
-The first percentile of iptables at 30,000 Services is out of reach: by a uniform place in the chain one Service in a
-hundred stands within its first 300 rules and would cost little more than nftables. Either the post's sample held no
-such Service, or something else grows with the rules.
-
-## What a figure is
-The time of a first packet's round trip, client, node and pod together. `connect_spread_ratio` is its spread around the
-price. How much of the base belongs to the end hosts is taken over from `kernel-6.18`.
-
-## Where not to use it
-- For NodePorts, policies, endpoints and requests as more than a guess: the post measured ClusterIPs; the differences
-  are those of `kernel-6.18`.
-- For CPU planning: these are times, with whatever waiting was in them.
-- For how long a sync takes: taken over, not published there.
-"""
-
 
 class Fitted(NamedTuple):
     """The four numbers and their standard errors."""
 
-    values: np.ndarray
+    numbers: np.ndarray
     errors: np.ndarray
     points: pd.DataFrame
 
@@ -115,9 +85,9 @@ def profile(rows: pd.DataFrame, base: Profile) -> Published:
     used = pd.concat([pick(calibrating, source_id=POST), pick(calibrating, source_id=CHART)])
     found = fit(used)
     spread = known(
-        found.values[3], found.errors[3], source(metric="first_packet_rtt"), "one for all modes and sizes"
+        found.numbers[3], found.errors[3], source(metric="first_packet_rtt"), "one for all modes and sizes"
     )
-    modes = {mode: _mode(mode, found, base) for mode in ("iptables-legacy", "iptables-nft", "nftables", "ipvs")}
+    modes: dict[str, Numbers] = {mode: _mode(mode, found, base) for mode in get_args(ModeKey)}
     head = {
         "name": NAME,
         "description": "First packets of ClusterIP connections as the Kubernetes blog published them in 2025",
@@ -138,10 +108,10 @@ def profile(rows: pd.DataFrame, base: Profile) -> Published:
     )
 
 
-def _mode(mode: str, found: Fitted, base: Profile) -> Numbers:
+def _mode(mode: ModeKey, found: Fitted, base: Profile) -> Numbers:
     """Give the prices of one mode."""
     at = 1 if mode == "ipvs" else 0
-    base_ns, error_ns = found.values[at] * 1e3, found.errors[at] * 1e3
+    base_ns, error_ns = found.numbers[at] * 1e3, found.errors[at] * 1e3
     published = "iptables" if mode.startswith("iptables") else mode
     where = source(source_id=f"{POST}*", metric="first_packet_rtt", mode=published)
     told = " The post does not say which backend: the same for both." if published == "iptables" else ""
@@ -158,7 +128,7 @@ def _mode(mode: str, found: Fitted, base: Profile) -> Numbers:
 
 def _rules(found: Fitted, where: str, told: str) -> Numbers:
     """Give the price of a rule, the same hot and cold."""
-    rule_ns, error_ns = found.values[2], found.errors[2]
+    rule_ns, error_ns = found.numbers[2], found.errors[2]
     note = f"one price at any length: a knee is not decided.{told}"
     loopback = "taken as the price of an address that does not match: not published"
     ends = ("hot", "cold")
@@ -176,4 +146,4 @@ def _card(points: pd.DataFrame) -> str:
             f"| {row['mode']} | {int(row['n_services']):,} | {row['percentile']} | {row['measured_us']:.1f} "
             f"| {row['predicted_us']:.1f} | {error:+.0%} |\n"
         )
-    return CARD.format(within=within, rows="".join(lines))
+    return card_of(NAME).format(within=within, rows="".join(lines))

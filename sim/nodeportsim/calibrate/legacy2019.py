@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nodeportsim.calibrate.published import Published, guessed, known, pick, source
+from nodeportsim.calibrate.published import Published, card_of, guessed, known, pick, source
 from nodeportsim.scenario.profile import PACKETS_PER_REQUEST
 
 if TYPE_CHECKING:
@@ -30,48 +30,15 @@ CORES, LEAST_CORES, MOST_CORES = 4, 2, 16
 """CPUs that forwarded in CILIUM18-FWD: not published. A core of those years forwarded 0.1 to 1 million/s."""
 RULES_PER_SERVICE = 2
 
-CARD = """# Profile legacy-2019
-
-Kernels 4.x to 5.x with the kube-proxy of their time, for the *shape* of what was published then. Written by
-`python -m nodeportsim.calibrate.shipped` from the rows in `data/published.csv`.
-
-## Quality
-Low: shape only. Published are ratios between modes and paths of unknown or old machines; one absolute number rests on
-a guessed number of CPUs.
-
-| what | rows | says |
-|---|---|---|
-| packets forwarded per second | `CILIUM18-FWD` (kernel 5.7, 10 million/s offered) | {iptables:.2f} million in mode iptables, {ipvs:.2f} in mode ipvs: an established packet costs ipvs {ratio:.2f} times as much |
-| round trip against node to node | `DAOCLOUD-CNI` (Xeon E5-2620) | pod to pod on another node {underlay:.2f} times, over IPIP {ipip:.2f}, over vxlan {vxlan:.2f} times |
-| rules per Service | kube-proxy before 1.22 | two in KUBE-SERVICES; the price of a Service is two rules of `kernel-6.18` (legacy backend) |
-
-No row that may be fitted prices a rule of those kernels. Fits of later ones lie between 10 ns (`published-2026`) and
-17 ns (`published-2025`), `kernel-6.18` between 5 and 21 ns: a factor of two either way is open.
-
-## What a scenario should set
-- `network`: node to node {rtt:.0f} µs a round trip, so `nodeNode` and `wakeUp` that add up to {half:.0f} µs.
-- `kubernetesVersion: "1.18"`; `proxy.backend: legacy`; `synSchedule: doubling`; kernels then had no other.
-- Pods, where you have no numbers of your own:
-
-| pod | `pods` |
-|---|---|
-| nginx, 1 KB over kept connections, per CPU (`NGINX-SIZING17`) | `workers: CPUs`, `serviceTime: {{dist: constant, mean: {sizing:.1f}us}}` |
-| ingress-nginx, a new connection each, one CPU (`DAOCLOUD-INGRESS`) | `workers: 1`, `serviceTime: {{dist: constant, mean: {ingress:.0f}us}}`; eight CPUs did 6.4 times as much |
-| a gateway and its pod, 1,000/s on 16 CPUs (`NGF-DPPERF`, 2024) | `serviceTime: {{dist: lognormal, mean: {mean:.0f}us, p99: {p99:.0f}us}}`; rare stalls of up to {stall:.0f} ms are not in it |
-
-## Where not to use it
-- For any absolute number.
-- For nftables (there was none), for the backend `nft` of iptables, for eBPF.
-- For how long syncs take: taken over from a kube-proxy of 2026; those of 2019 wrote all rules at every change.
-"""
-
 
 def profile(rows: pd.DataFrame, base: Profile) -> Published:
     """Make the profile from all published rows."""
     import pandas as pd
 
     calibrating = pick(rows, use="cal")
-    used = pd.concat([pick(calibrating, **keys) for keys in (FORWARDING, ROUND_TRIP, GATEWAY, SIZING, INGRESS)])
+    used = pd.concat(
+        [pick(calibrating, **keys) for keys in (FORWARDING, ROUND_TRIP, GATEWAY, SIZING, INGRESS)]
+    )
     head = {
         "name": NAME,
         "description": "Kernels 4.x to 5.x and their kube-proxy, from published ratios: for shapes only",
@@ -116,7 +83,10 @@ def _packets(mode: ModeKey, rows: pd.DataFrame, base: Profile) -> Numbers:
     ends = [
         bare_ns + PACKETS_PER_REQUEST * cores * 1e3 / million for cores in (CORES, LEAST_CORES, MOST_CORES)
     ]
-    note = f"{CORES} CPUs are assumed to have forwarded ({LEAST_CORES} to {MOST_CORES}); between modes only the ratio counts"
+    note = (
+        f"{CORES} CPUs are assumed to have forwarded ({LEAST_CORES} to {MOST_CORES}); between modes "
+        f"only the ratio counts"
+    )
     where = source(**FORWARDING, mode=published)
     targets = ("nodeport", "clusterip", "podip")
     return {f"request_{target}_ns": guessed(ends[0], where, note, *ends[1:]) for target in targets}
@@ -147,7 +117,7 @@ def _card(rows: pd.DataFrame) -> str:
     rtt = _mean(rows, "calico-underlay", "node-node")
     across = {mode: _mean(rows, f"calico-{mode}", PATHS[0]) / rtt for mode in ("underlay", "ipip", "vxlan")}
     rates = {mode: first(FORWARDING, mode=mode) for mode in ("iptables", "ipvs")}
-    return CARD.format(
+    return card_of(NAME).format(
         **across,
         **rates,
         ratio=rates["iptables"] / rates["ipvs"],

@@ -45,7 +45,7 @@ def quantiles(prices: ArrayLike, spread: float, shares: Sequence[float]) -> np.n
 
     priced = np.asarray(prices, dtype=float).reshape(-1)
     if not spread:
-        return np.quantile(priced, shares)
+        return np.array(np.quantile(priced, shares))
     medians = np.log(priced) - spread**2 / 2
     found = []
     for share in shares:

@@ -1,8 +1,8 @@
 """What others have published, as rows; and profiles that rest on such rows.
 
 ``experiments/validation/published.csv`` holds one number a row, with its source. Its column ``use`` says what
-for: ``cal`` rows may be fitted, ``val`` rows are only ever predicted, the others are quoted. A profile's folder
-gets the ``cal`` rows it rests on as ``data/published.csv``, and every number of it names its rows there.
+for: ``cal`` rows may be fitted, ``val`` rows are only ever predicted, the others are quoted. A profile's
+folder gets the ``cal`` rows it rests on as ``data/published.csv``; every number of it names its rows there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import data_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pandas as pd
@@ -70,6 +71,16 @@ def collection() -> Path:
     return data_folder("experiments") / "validation" / FILE
 
 
+def card_of(name: str) -> str:
+    """Read the words of a profile's card, ``models/<name>/card.txt``: a template for `str.format`."""
+    return (data_folder("models") / name / "card.txt").read_text("utf-8")
+
+
+def each(rows: pd.DataFrame) -> Iterator[Any]:
+    """Go through rows, a column an attribute."""
+    yield from rows.itertuples(index=False)
+
+
 def read_rows(path: Path | None = None) -> pd.DataFrame:
     """Read published rows: text as written, ``value`` as a number.
 
@@ -113,7 +124,9 @@ def known(value: float, error: float | None, where: str, note: str = "") -> Numb
     return _number(value, error, where, note, identified=True)
 
 
-def guessed(value: float, where: str, note: str, low: float | None = None, high: float | None = None) -> Numbers:
+def guessed(
+    value: float, where: str, note: str, low: float | None = None, high: float | None = None
+) -> Numbers:
     """Make a parameter that rows do not decide: an assumption, or a share of what they say."""
     bounds = {} if low is None or high is None else {"low": rounded(low), "high": rounded(high)}
     number = _number(value, None, where, note, identified=False)

@@ -1,8 +1,8 @@
 """Profile published-2026: how many short connections a saturated node of TKE gets through, by rule set size.
 
-Time per connection is a + b S, S the number of Services, on the four CPUs of the node that is full. If that is
-the pods' node, each connection walks all S rules there, so a rule costs 4 b; if it is the client's, half of
-them, and a rule costs 8 b. Which one it was is not published. The pods' node is taken.
+Time per connection is a + b S, S the number of Services, on the four CPUs of the node that is full. If that
+is the pods' node, each connection walks all S rules there, so a rule costs 4 b; if it is the client's, half
+of them, and a rule costs 8 b. Which one it was is not published. The pods' node is taken.
 """
 
 from __future__ import annotations
@@ -11,54 +11,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from nodeportsim.calibrate.published import Published, beyond, guessed, known, pick, source
+from nodeportsim.calibrate.published import Published, beyond, card_of, guessed, known, pick, source
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nodeportsim.calibrate.write import Numbers
+    from nodeportsim.scenario.prices import ModeKey
     from nodeportsim.scenario.profile import Profile
 
 NAME = "published-2026"
 RUN = "TKE-BENCH26-v3"
 CORES = 4
+MODES: tuple[ModeKey, ...] = ("iptables-legacy", "iptables-nft")
 SHORT = {"source_id": RUN, "metric": "max_http_rps_svc", "mode": "iptables", "keepalive": "no"}
 KEPT = {"source_id": RUN, "metric": "max_http_rps", "mode": "iptables", "keepalive": "yes"}
 LATENCY = {"source_id": RUN, "metric": "tcp_rr_latency", "percentile": "p50"}
-
-CARD = """# Profile published-2026
-
-Short and kept connections through a ClusterIP on Tencent Kubernetes Engine, as imroc published them in June 2026
-(*Cilium Network Performance Benchmark*, imroc.cc/tke/en/networking/cilium/appendix/network-benchmark, run v3):
-Kubernetes 1.34.1, kernel 6.6.117, nodes of 4 virtual CPUs, 64 connections at a time, client and pods on different
-nodes. Written by `python -m nodeportsim.calibrate.shipped` from the rows in `data/published.csv`.
-
-## Quality
-Shape high, absolute values medium: one round of 60 s a point, so a few per cent of noise. Time per connection is
-{a:.2f} µs + {b:.3f} µs per 1,000 Services ({b_error:.3f}); the points lie within {worst:.1%} of that line.
-
-| Services | measured, 1/s | line, 1/s | error |
-|---:|---:|---:|---:|
-{rows}
-- **A rule costs {rule:.1f} ns** if the pods' node is the one that is full: it walks the whole chain for every new
-  connection, and has {cores} CPUs. If the client's node is (half the chain), {double:.1f} ns. Which node it was is not
-  published, nor where the tested Service stands.
-- **The base, {base:.0f} µs of CPU per short connection, is not separable**: kernel, client or server process, set-up,
-  one request, tear-down. It stands as the end hosts' part (`connect_ns`, `request_ns`), so a simulated pod's node has
-  a server process in it: give the pods many workers and no service time of their own.
-- Kept connections: {kept:.1f} µs a request, through the Service or not.
-
-## What a scenario should set
-| | measured | what to set |
-|---|---|---|
-| a small request and its answer, p50 | {native:.0f} µs | `network.nodeNode` and `wakeUp` that add up to {half:.0f} µs each way, without this profile's CPU time |
-| the same over vxlan, p50 | {vxlan:.0f} µs | `overlay: vxlan`: {overlay:.0f} µs more; prices as below |
-
-## Where not to use it
-- With service times of your own: the server is already in the base.
-- For NodePorts as more than a guess: measured were ClusterIPs. No nftables, no ipvs.
-- For the latency of a single connection: these are times per connection of a node that is full.
-"""
 
 
 class Line(NamedTuple):
@@ -92,7 +60,7 @@ def profile(rows: pd.DataFrame, base: Profile) -> Published:
     calibrating = pick(rows, source_id=RUN, use="cal")
     found = line(pick(calibrating, **SHORT))
     kept = pick(calibrating, **KEPT)
-    request_s = CORES / float(kept["value"].iloc[:2].mean())  # 64 connections: to the pod, and by the Service.
+    request_s = CORES / float(kept["value"].iloc[:2].mean())  # By the pod's address and the Service's.
     head = {
         "name": NAME,
         "description": "Connections through a ClusterIP on Tencent Kubernetes Engine, as published in 2026",
@@ -108,7 +76,7 @@ def profile(rows: pd.DataFrame, base: Profile) -> Published:
     return Published(
         head=head,
         host=_host(found, request_s, base, calibrating),
-        modes={mode: _mode(mode, found, request_s, base) for mode in ("iptables-legacy", "iptables-nft")},
+        modes={mode: _mode(mode, found, request_s, base) for mode in MODES},
         rows=calibrating,
         card=_card(found, request_s, calibrating, base),
     )
@@ -128,9 +96,9 @@ def _end_hosts_ns(found: Line, request_s: float, base: Profile) -> tuple[float, 
 def _host(found: Line, request_s: float, base: Profile, rows: pd.DataFrame) -> Numbers:
     connect_ns, request_ns = _end_hosts_ns(found, request_s, base)
     note = (
-        "all CPU time at the pods' node that {base} does not count as forwarding or rules, twice: processes "
-        "are in it, and client and pod are taken as alike"
-    ).format(base=base.name)
+        f"all CPU time at the pods' node that {base.name} does not count as forwarding or rules, twice: "
+        "processes are in it, and client and pod are taken as alike"
+    )
     overlay_us = _latency(rows, "ebpf-cilium-vxlan") - _latency(rows, "ebpf-cilium-native")
     where = source(metric="tcp_rr_latency", percentile="p50")
     told = "difference of two medians of round trips; the encapsulating datapath was Cilium's"
@@ -142,7 +110,7 @@ def _host(found: Line, request_s: float, base: Profile, rows: pd.DataFrame) -> N
     }
 
 
-def _mode(mode: str, found: Line, request_s: float, base: Profile) -> Numbers:
+def _mode(mode: ModeKey, found: Line, request_s: float, base: Profile) -> Numbers:
     connect_ns, request_ns = _end_hosts_ns(found, request_s, base)
     part: Numbers = {}
     for what, hosts_ns, rows in (("connect", connect_ns, SHORT), ("request", request_ns, KEPT)):
@@ -167,7 +135,7 @@ def _card(found: Line, request_s: float, rows: pd.DataFrame, base: Profile) -> s
     off = found.predicted_rps / found.rps - 1
     table = zip(found.services, found.rps, found.predicted_rps, off, strict=True)
     native, plain = _latency(rows, "iptables"), base.prices("iptables-nft").request_clusterip_ns.value / 1e3
-    return CARD.format(
+    return card_of(NAME).format(
         a=found.a_s * 1e6,
         b=found.b_s * 1e9,
         b_error=found.b_error_s * 1e9,

@@ -21,6 +21,7 @@ from nodeportsim.kubeproxy.walk import ServicePort, Shape
 from nodeportsim.scenario.profile import data_folder, load_profile, mode_of, profiles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -61,7 +62,7 @@ OWN_REASONS = {
 SLOPE_HOW = "simulated: tke.yaml, straight line through all sizes"
 
 
-def rule_of(row: dict[str, str], rules: tuple[Rule, ...] = RULES) -> Rule:
+def rule_of(row: Mapping[Any, Any], rules: tuple[Rule, ...] = RULES) -> Rule:
     """Find the one rule of a row.
 
     Raises
@@ -104,9 +105,15 @@ def _compared(group: pd.DataFrame, rule: Rule) -> pd.DataFrame:
         case=[_case(row) for row in group.to_dict("records")], measured=group["value"]
     )
     if rule.predict is None:
-        return table.assign(
-            predicted=np.nan, error_ratio=np.nan, tolerance="", status=BASE if rule.base else UNMODELLED, how="", reason=rule.reason
-        )
+        status = BASE if rule.base else UNMODELLED
+        told: dict[str, Any] = {
+            "predicted": np.nan,
+            "error_ratio": np.nan,
+            "tolerance": "",
+            "status": status,
+            "how": "",
+        }
+        return table.assign(**told, reason=rule.reason)
     predicted = np.array([_rounded(value) for value in rule.predict(group)])
     fine = rule.judge(group, predicted)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -121,7 +128,7 @@ def _compared(group: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     )
 
 
-def _case(row: dict[str, Any]) -> str:
+def _case(row: Mapping[Any, Any]) -> str:
     """Say in a few words which case of its metric a row is."""
     sizes = [f"{row[name]} {word}" for name, word in _SIZES.items() if row[name]]
     kept = {"yes": "kept", "no": "new"}.get(row["keepalive"], "")
@@ -237,7 +244,9 @@ def measured(folder: Path, profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             parts.append(seen.assign(experiment=sweep, predicted_ns=_predicted_ns(seen, prices_of)))
     if not parts:
         hint = f"it has {', '.join(prices_of.modes)}"
-        raise InputError("holds no connects that this profile prices", field="DIR", got=str(folder), hint=hint)
+        raise InputError(
+            "holds no connects that this profile prices", field="DIR", got=str(folder), hint=hint
+        )
     table = pd.concat(parts, ignore_index=True)
     return table, _errors(table.assign(profile=profile))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Row = dict[Hashable, Any]
 
 TESTED = ("ok", "miss")
+LEFT = ("no test", "not modelled")
 FIGURES = ("scatter", "quantiles", "by_source")
 
 HEAD = """# Validation: predicted against measured
@@ -29,9 +30,9 @@ make validation
 ```
 
 It predicts every published number that was kept out of all fits (`use: val` in
-[published.csv](../experiments/validation/published.csv)), and sums up the errors on our own held out cells. Nothing is
-fitted to either. All rows: [table.csv](../results/validation/table.csv). How each kind is predicted, and which
-scenario simulates it: [experiments/validation](../experiments/validation/README.md).
+[published.csv](../experiments/validation/published.csv)), and sums up the errors on our own held out cells.
+Nothing is fitted to either. All rows: [table.csv](../results/validation/table.csv). How each kind is
+predicted, and which scenario simulates it: [experiments/validation](../experiments/validation/README.md).
 
 {summary}
 
@@ -58,10 +59,11 @@ def page(table: DataFrame, own: DataFrame, by_source: DataFrame) -> str:
     Parameters
     ----------
     table
-        A row a published number: ``source_id, metric, case, unit, measured, predicted, error_ratio, tolerance,
-        status, how, reason``.
+        A row a published number: ``source_id, metric, case, unit, measured, predicted, error_ratio,
+        tolerance, status, how, reason``.
     own
-        A row a profile, mode, experiment and target: ``cells``, ``median_error``, ``p90_error``, ``status``, ``reason``.
+        A row a profile, mode, experiment and target: ``cells``, ``median_error``, ``p90_error``,
+        ``status``, ``reason``.
     by_source
         Rows of `table` counted by source.
     """
@@ -81,23 +83,21 @@ def _summary(table: DataFrame, own: DataFrame) -> str:
     ok, miss, base, left = (int(counts.get(name, 0)) for name in (*TESTED, "base", "not modelled"))
     fine = int((own["status"] == "ok").sum())
     return (
-        f"Of {len(table)} numbers {ok + miss} are predicted: **{ok} lie within their tolerance, {miss} miss it**. "
-        f"{left} are not modelled, {base} are no test. Of our own {len(own)} groups of held out cells {fine} keep "
-        "a median error of 5 % and a 90th percentile of 15 %."
+        f"Of {len(table)} numbers {ok + miss} are predicted: **{ok} lie within their tolerance, {miss} miss\n"
+        f"it**. {left} are not modelled, {base} are no test. Of our own {len(own)} groups of held out cells\n"
+        f"{fine} keep a median error of 5 % and a 90th percentile of 15 %."
     )
 
 
-def _grid(head: Sequence[str], numbers: int, rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a table whose last `numbers` columns but the text ones after are numbers."""
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a table."""
     rules = ["---:" if name in _NUMBERS else "---" for name in head]
     lines = [" | ".join(row) for row in rows]
-    assert numbers <= len(head)
     return f"| {' | '.join(head)} |\n|{'|'.join(rules)}|\n" + "".join(f"| {line} |\n" for line in lines)
 
 
-_NUMBERS = {
-    "measured", "predicted", "error", "cells", "median", "p90", "rows", "ok", "missed", "no test", "not modelled"
-}  # fmt: skip
+_NUMBERS = {*TESTED, "measured", "predicted", "error", "cells", "median", "p90", "rows", "missed", *LEFT}
+"""Columns to the right."""
 
 
 def _misses(rows: list[Row]) -> str:
@@ -106,7 +106,6 @@ def _misses(rows: list[Row]) -> str:
     head = ("source", "what", "measured", "predicted", "error", "tolerance", "why")
     return _grid(
         head,
-        3,
         (
             (
                 row["source_id"],
@@ -126,7 +125,6 @@ def _own(own: DataFrame) -> str:
     head = ("profile", "mode", "of", "target", "cells", "median", "p90", "why beyond 5 % and 15 %")
     return _grid(
         head,
-        3,
         (
             (
                 row["profile"],
@@ -147,7 +145,6 @@ def _sources(by_source: DataFrame) -> str:
     head = ("source", "rows", "ok", "missed", "no test", "not modelled", "median error")
     return _grid(
         head,
-        6,
         (
             (
                 row["source_id"],
@@ -181,7 +178,7 @@ def error(row: Row) -> str:
 
 
 def _unit(row: Row) -> str:
-    return {"us": "µs", "ratio": ""}.get(row["unit"], row["unit"])
+    return {"us": "µs", "ratio": ""}.get(str(row["unit"]), str(row["unit"]))
 
 
 def _plain(text: object) -> str:
@@ -204,6 +201,11 @@ def _tested(table: DataFrame) -> DataFrame:
     return rows[(rows["measured"] > 0) & (rows["predicted"] > 0)]
 
 
+def _ends(rows: DataFrame) -> list[float]:
+    both = rows[["measured", "predicted"]].to_numpy(float)
+    return [float(both.min()), float(both.max())]
+
+
 @canvas.drawing
 def scatter(table: DataFrame) -> Figure:
     """Draw predicted over measured, hollow where it misses."""
@@ -213,7 +215,10 @@ def scatter(table: DataFrame) -> Figure:
     subtitle = "each in its own unit; hollow: beyond its tolerance; the line: predicted as measured"
     figure, panels = canvas.sheet(title, subtitle)
     axes = panels[0, 0]
-    ends = [float(rows[["measured", "predicted"]].min().min()), float(rows[["measured", "predicted"]].max().max())]
+    ends = [
+        float(rows[["measured", "predicted"]].min().min()),
+        float(rows[["measured", "predicted"]].max().max()),
+    ]
     axes.plot(ends, ends, color=canvas.ink("text.color"), linewidth=1)
     for status, filled in (("ok", True), ("miss", False)):
         part, colour = rows[rows["status"] == status], canvas.colours()[0 if filled else 1]
@@ -234,7 +239,10 @@ def quantiles(table: DataFrame) -> Figure:
     subtitle = "µs; p01 to p99 from left to right; grey: 25 % or 8 µs; the line: predicted as measured"
     figure, panels = canvas.sheet(title, subtitle)
     axes = panels[0, 0]
-    ends = [float(rows[["measured", "predicted"]].min().min()), float(rows[["measured", "predicted"]].max().max())]
+    ends = [
+        float(rows[["measured", "predicted"]].min().min()),
+        float(rows[["measured", "predicted"]].max().max()),
+    ]
     at = [ends[0] * (ends[1] / ends[0]) ** (step / 99) for step in range(100)]
     reach = [max(0.25 * x, 8.0) for x in at]
     low = [max(x - r, ends[0] / 2) for x, r in zip(at, reach, strict=True)]
@@ -242,7 +250,8 @@ def quantiles(table: DataFrame) -> Figure:
     axes.fill_between(at, low, high, color=canvas.ink("text.color"), alpha=0.12, linewidth=0)
     axes.plot(ends, ends, color=canvas.ink("text.color"), linewidth=1)
     palette = canvas.colours()
-    for place, (name, colour) in enumerate(zip(_FAMILIES, palette, strict=False)):
+    families = [name for name in _FAMILIES if series.str.contains(name).any()]
+    for place, (name, colour) in enumerate(zip(families, palette, strict=False)):
         for _, part in rows[series.str.contains(name)].groupby(series):
             line = part.sort_values("measured")
             axes.plot(line["measured"], line["predicted"], "o-", color=colour, markersize=4, linewidth=1)
@@ -261,6 +270,9 @@ _FAMILIES = {
 }
 
 
+_TINY = 6.5  # Points: thirty sources fit on a sheet.
+
+
 @canvas.drawing
 def strips(table: DataFrame) -> Figure:
     """Draw predicted over measured as a ratio, a row a source."""
@@ -268,9 +280,8 @@ def strips(table: DataFrame) -> Figure:
     sources = list(dict.fromkeys(rows["source_id"]))
     ratio = rows["predicted"] / rows["measured"]
     near = float(((ratio > 0.9) & (ratio < 1.1)).mean())  # noqa: PLR2004  (the title says so)
-    title = f"{near:.0%} of the predictions lie within 10 % of what was measured"
+    title = f"{100 * near:.0f} % of the predictions lie within 10 % of what was measured"
     figure, panels = canvas.sheet(title, "predicted / measured by source; hollow: beyond its tolerance")
-    figure.set_figheight(1.5 + 0.24 * len(sources))
     axes = panels[0, 0]
     axes.axvline(1, color=canvas.ink("text.color"), linewidth=1)
     for status, filled in (("ok", True), ("miss", False)):
@@ -279,7 +290,7 @@ def strips(table: DataFrame) -> Figure:
         places = [sources.index(name) for name in rows.loc[part, "source_id"]]
         face = colour if filled else "none"
         axes.plot(ratio[part], places, "o", color=colour, markerfacecolor=face, markersize=5)
-    axes.set_yticks(range(len(sources)), sources, fontsize=8)
+    axes.set_yticks(range(len(sources)), sources, fontsize=_TINY)
     axes.set_ylim(len(sources) - 0.4, -0.6)
     _log(axes, "x", [float(ratio.min()), float(ratio.max())], "predicted / measured")
     return figure

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ENDS = {"min": 0.05, "max": 0.95}
-"""What the ends of a range are compared with: quantiles over replications, since few trials see no extremes."""
+"""What the ends of a range are compared with: quantiles of replications, for few trials see no extremes."""
 SYN_AGAIN_S = (1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0)
 """When kernels before 6.5 send a SYN again: docs/models/network.md."""
 LUMPS_S = ((0.5, 2.0), (2.0, 5.0))
@@ -127,7 +127,10 @@ RULES = (
         tolerance="outage",
         predict=extra_waits,
         how="the SYN's clock over the simulated outage, middle half",
-        reason="the source gives a range without saying of which clients; waits go from 0 to 32 s by the doubling of the SYN clock",
+        reason=(
+            "the source gives a range without saying of which clients; waits go from 0 to 32 s by the"
+            " doubling of the SYN clock"
+        ),
     ),
     Rule(
         source="METALLB-I298",
@@ -141,7 +144,10 @@ RULES = (
         tolerance="outage",
         predict=keepalived,
         how="simulated: keepalived.yaml, median and 95th of 100",
-        reason="the source does not say what its client did; here the last failure counts, of a client that asks every second",
+        reason=(
+            "the source does not say what its client did; here the last failure counts, of a client "
+            "that asks every second"
+        ),
     ),
     Rule(
         source="HYPERSHIFT-9279",

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 from nodeportsim.calibrate import blog2025, legacy2019
 from nodeportsim.calibrate.mixture import places, quantiles
 from nodeportsim.calibrate.predictors.rule import Rule
+from nodeportsim.calibrate.published import each, pick, read_rows
 from nodeportsim.kubeproxy.rules import structure, walk
 from nodeportsim.kubeproxy.walk import KUBERNETES_SERVICE, ServicePort, Shape
 from nodeportsim.scenario.profile import load_profile, mode_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pandas as pd
 
     from nodeportsim.scenario.prices import ModeKey
@@ -22,16 +21,12 @@ BACKENDS: dict[str, ModeKey] = {"iptables": "iptables-nft", "nftables": "nftable
 NATIVE = "kernel-6.18"
 
 
-def _cells(rows: pd.DataFrame) -> Iterator[Any]:
-    yield from rows.itertuples(index=False)
-
-
 def first_packets(rows: pd.DataFrame) -> list[float]:
     """Predict the percentiles (us) of first packets to a ClusterIP: uniform place, the profile's spread."""
     profile = load_profile(blog2025.NAME)
     spread = profile.host.connect_spread_ratio.value
     predicted = []
-    for row in _cells(rows):
+    for row in each(rows):
         key, port = BACKENDS[row.mode], ServicePort(endpoints=1, node_port=False)
         shape = Shape(((int(row.n_services), port),))
         at = [max(1.0, share * shape.cluster_ips) for share in places()] if key == "iptables-nft" else [1.0]
@@ -50,19 +45,19 @@ def cpu_free(rows: pd.DataFrame) -> list[float]:
     """Predict the idle share (%) of the forwarding CPUs at the offered rate that the note names."""
     return [
         100 * max(0.0, 1 - float(row.note.split()[0]) * 1e6 * _packet_s(row.mode) / legacy2019.CORES)
-        for row in _cells(rows)
+        for row in each(rows)
     ]
 
 
 def forwarded(rows: pd.DataFrame) -> list[float]:
     """Predict how many million packets a second the CPUs forward at most."""
-    return [legacy2019.CORES / _packet_s(row.mode) * 1e-6 for row in _cells(rows)]
+    return [legacy2019.CORES / _packet_s(row.mode) * 1e-6 for row in each(rows)]
 
 
 def saved_lines(rows: pd.DataFrame) -> list[float]:
     """Predict lines of iptables-save: a rule each, a declaration per chain."""
     found = []
-    for row in _cells(rows):
+    for row in each(rows):
         tested = ServicePort(endpoints=int(row.n_endpoints), node_port=False)
         written = structure("iptables", Shape(((int(row.n_services), tested), (1, KUBERNETES_SERVICE))))
         found += [float(written.rule_count() + written.chain_count())]
@@ -71,34 +66,32 @@ def saved_lines(rows: pd.DataFrame) -> list[float]:
 
 def _sync_s(row: Any, kind: Any, *, total: bool = True) -> float:
     services = int(row.n_services)
-    each = int(row.n_endpoints or services) // services if total else int(row.n_endpoints)
-    port = ServicePort(endpoints=max(1, each), node_port=False)
+    behind = int(row.n_endpoints or services) // services if total else int(row.n_endpoints)
+    port = ServicePort(endpoints=max(1, behind), node_port=False)
     key = BACKENDS[row.mode.split("-")[0]]
     return load_profile(NATIVE).sync_s(key, Shape(((services, port), (1, KUBERNETES_SERVICE))), kind)
 
 
 def full_syncs(rows: pd.DataFrame) -> list[float]:
     """Predict a full sync into an empty rule set (s); endpoints are given in total."""
-    return [_sync_s(row, "full") for row in _cells(rows)]
+    return [_sync_s(row, "full") for row in each(rows)]
 
 
 def restarts(rows: pd.DataFrame) -> list[float]:
     """Predict the first sync after a restart (s); endpoints are given per Service."""
-    return [_sync_s(row, "restart", total=False) for row in _cells(rows)]
+    return [_sync_s(row, "restart", total=False) for row in each(rows)]
 
 
 def partial_syncs(rows: pd.DataFrame) -> list[float]:
     """Predict a sync of one changed Service (s); endpoints are given in total."""
-    return [_sync_s(row, "partial") for row in _cells(rows)]
+    return [_sync_s(row, "partial") for row in each(rows)]
 
 
 def round_trips(rows: pd.DataFrame) -> list[float]:
     """Predict connect, request and answer (us) as two round trips of the published length of one."""
-    from nodeportsim.calibrate.published import pick, read_rows
-
     single = pick(read_rows(), **legacy2019.ROUND_TRIP, use="cal")
     found = []
-    for row in _cells(rows):
+    for row in each(rows):
         path = "node-node" if row.note.startswith("node-node") else row.note.split(";")[0]
         mode = "calico-underlay" if path == "node-node" else row.mode
         found += [2 * float(pick(single, mode=mode, note=f"{path}*")["value"].iloc[0])]
@@ -107,8 +100,6 @@ def round_trips(rows: pd.DataFrame) -> list[float]:
 
 def by_service(rows: pd.DataFrame) -> list[float]:
     """Predict throughput by a Service as the measured one without it, by the price of an open connection."""
-    from nodeportsim.calibrate.published import pick, read_rows
-
     prices, every = load_profile(NATIVE).prices("iptables-nft"), read_rows()
     one = prices.request_podip_ns.value / prices.request_clusterip_ns.value
     ratios = {"tcp_throughput_1stream": one, "tcp_throughput_8stream": 1.0}
@@ -119,13 +110,14 @@ def by_service(rows: pd.DataFrame) -> list[float]:
                 "value"
             ].iloc[0]
         )
-        for row in _cells(rows)
+        for row in each(rows)
     ]
 
 
 OLD_SYNC = (
-    "another kube-proxy or another size than the profile's (1.36.2, up to 10,000 Services, kernel 6.18): nft of "
-    "kernels before 6.12 and kube-proxy before its partial syncs took minutes, and time grows faster than linearly"
+    "another kube-proxy or another size than the profile's (1.36.2, up to 10,000 Services, kernel 6.18): "
+    "before its partial syncs and on kernels before 6.12 nftables took minutes, and its time grows faster "
+    "than linearly"
 )
 RULES = (
     Rule(
@@ -134,7 +126,10 @@ RULES = (
         tolerance="percentile",
         predict=first_packets,
         how="prices of published-2025, place in the chain uniform",
-        reason="the model's p01 is that of a Service near the head of the chain; p99 of a flat mode is a longer tail than log-normal",
+        reason=(
+            "the model's p01 is that of a Service near the head of the chain; p99 of a flat mode is a"
+            " longer tail than log-normal"
+        ),
     ),
     Rule(
         source="CILIUM18-FWD",
@@ -143,7 +138,10 @@ RULES = (
         tolerance="share",
         predict=cpu_free,
         how="packets x price of legacy-2019",
-        reason="the price comes from a saturated node; at half load a packet costs more, since fewer are taken per interrupt",
+        reason=(
+            "the price comes from a saturated node; at half load a packet costs more, since fewer are"
+            " taken per interrupt"
+        ),
     ),
     Rule(
         source="CILIUM18-FWD|DAOCLOUD-LB.*",
@@ -186,15 +184,21 @@ RULES = (
         tolerance="time",
         predict=partial_syncs,
         how="sync_partial of kernel-6.18",
-        reason="the price per Service holds for up to 10,000; the source's build has a change that 1.36.2 has not",
+        reason=(
+            "the price per Service holds for up to 10,000; the source's build has a change that "
+            "1.36.2 has not"
+        ),
     ),
     Rule(
         source="K8S-I84906",
         metric="sync_proxy_rules",
         tolerance="time",
-        predict=lambda rows: [_sync_s(row, "full") for row in _cells(rows)],
+        predict=lambda rows: [_sync_s(row, "full") for row in each(rows)],
         how="sync_full of kernel-6.18 (emulated)",
-        reason="external IPs are not modelled; 12 s was a bug, and the profile's ipvs loads its rules in an emulated machine",
+        reason=(
+            "external IPs are not modelled; 12 s was a bug, and the profile's ipvs loads its rules in"
+            " an emulated machine"
+        ),
     ),
     Rule(
         source="DAOCLOUD-CNI",

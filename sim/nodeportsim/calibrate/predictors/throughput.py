@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nodeportsim.calibrate.predictors.rule import Rule, simulated
-from nodeportsim.calibrate.published import pick, read_rows
+from nodeportsim.calibrate.published import each, pick, read_rows
 from nodeportsim.calibrate.tke2026 import CORES
 from nodeportsim.scenario.profile import load_profile
 
@@ -29,7 +29,7 @@ def base_corrected(rows: pd.DataFrame) -> list[float]:
     The rate without Services itself is the simulated one: there the profile's base is tested.
     """
     every, predicted = read_rows(), []
-    for row in rows.itertuples(index=False):
+    for row in each(rows):
         ours = _rate_rps("0")
         if row.n_services != "0":
             own = pick(every, source_id=row.source_id, metric=row.metric, mode=row.mode, n_services="0")
@@ -50,7 +50,7 @@ def older_curve(rows: pd.DataFrame) -> list[float]:
     """Predict rates of legacy-2019 from each mode's own rate at one Service; CPUs as in that profile."""
     prices, every = load_profile("legacy-2019"), read_rows()
     predicted = []
-    for row in rows.itertuples(index=False):
+    for row in each(rows):
         own = pick(every, source_id=row.source_id, metric=row.metric, mode=row.mode, n_services="1")
         added_s = 0.0
         if row.mode == "iptables":
@@ -85,14 +85,17 @@ def little_ms(rows: pd.DataFrame) -> list[float]:
 def slopes(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """Give of each run of TKE (measured, simulated) time per connection and Service (s)."""
     found = {}
-    for run, group in pick(rows, source_id="TKE-BENCH26-*", metric="max_http_rps_svc", mode="iptables").groupby(
-        "source_id"
-    ):
+    for run, group in pick(
+        rows, source_id="TKE-BENCH26-*", metric="max_http_rps_svc", mode="iptables"
+    ).groupby("source_id"):
         sizes = group["n_services"].to_numpy(float)
         if len(sizes) > 1:
             ours = [1 / _rate_rps(size) for size in group["n_services"]]
             both = (1 / group["value"].to_numpy(float), np.array(ours))
-            found[str(run)] = (float(np.polyfit(sizes, both[0], 1)[0]), float(np.polyfit(sizes, both[1], 1)[0]))
+            found[str(run)] = (
+                float(np.polyfit(sizes, both[0], 1)[0]),
+                float(np.polyfit(sizes, both[1], 1)[0]),
+            )
     return found
 
 
@@ -134,7 +137,10 @@ RULES = (
         tolerance="exact",
         predict=little_rps,
         how="Little's law: clients over mean latency",
-        reason="the source's own numbers do not obey the law: 100 connections hold 162 requests; its mean is of the slow ones",
+        reason=(
+            "the source's own numbers do not obey the law: 100 connections hold 162 requests; its "
+            "mean is of the slow ones"
+        ),
     ),
     Rule(
         source="K8S-PR71114",
