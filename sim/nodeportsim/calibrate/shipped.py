@@ -32,6 +32,9 @@ EMULATED_NOTE = (
     "difference from the path without rules in an emulated machine; the error is how its cells scatter"
 )
 
+ERAS = {era.NAME: era.profile for era in (blog2025, tke2026, legacy2019)}
+"""Profiles of published rows, and what makes them."""
+
 
 def native(folder: Path) -> Fit:
     """Fit a machine that was measured natively."""
@@ -86,6 +89,12 @@ def _assumed(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def write_published(models: Path, name: str) -> None:
+    """Write one of the profiles that rest on others' rows."""
+    base = load_profile(models / REFERENCE if (models / REFERENCE).is_dir() else REFERENCE)
+    published.write_folder(models / name, ERAS[name](published.read_rows(), base))
+
+
 def main() -> None:
     """Write all of them."""
     models = data_folder("models")
@@ -95,9 +104,8 @@ def main() -> None:
     take_over(reference, "ipvs", guest, EMULATED)
     write_folder(models / REFERENCE, reference)
     write_folder(models / EMULATED, guest)
-    rows, base = published.read_rows(), load_profile(REFERENCE)
-    for era in (blog2025, tke2026, legacy2019):
-        published.write_folder(models / era.NAME, era.profile(rows, base))
+    for name in ERAS:
+        write_published(models, name)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,12 @@ def validate(
             raise click.UsageError("--rows and --page are about published numbers: leave DIR out")
         _node(directory, profile, out, kind)
         return
+    from nodeportsim.calibrate import residuals
     from nodeportsim.calibrate import validate as validation
     from nodeportsim.calibrate.published import read_rows
     from nodeportsim.report import validation as report
 
-    table, own = validation.published(None if rows is None else read_rows(rows)), validation.own()
+    table, own = validation.published(None if rows is None else read_rows(rows)), residuals.own()
     by_source = validation.by_source(table)
     if out is not None:
         _write({"table": table, "own": own}, out, figures=True)
@@ -58,7 +59,7 @@ def validate(
 
 def _node(directory: Path, profile: str, out: Path | None, kind: str) -> None:
     """Hold a profile against a folder of measurements."""
-    from nodeportsim.calibrate.validate import measured
+    from nodeportsim.calibrate.residuals import measured
 
     cells, errors = measured(directory, profile)
     if out is not None:
@@ -90,7 +91,7 @@ def _machine(table: pd.DataFrame, kind: str) -> None:
 
 
 def _write(tables: dict[str, pd.DataFrame], out: Path, *, figures: bool) -> None:
-    from nodeportsim.report.validation import write
+    from nodeportsim.report.plots.validation import write
     from nodeportsim.study.store import staged
 
     with staged(out) as staging:

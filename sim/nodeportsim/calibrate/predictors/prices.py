@@ -115,9 +115,8 @@ def by_service(rows: pd.DataFrame) -> list[float]:
 
 
 OLD_SYNC = (
-    "another kube-proxy or another size than the profile's (1.36.2, up to 10,000 Services, kernel 6.18): "
-    "before its partial syncs and on kernels before 6.12 nftables took minutes, and its time grows faster "
-    "than linearly"
+    "extrapolated: the profile's line comes from kube-proxy 1.36.2 on kernel 6.18 with at most 2,000 "
+    "Services and 20,000 endpoints; older releases and kernels were slower, larger rule sets take more than a line"
 )
 RULES = (
     Rule(
@@ -185,7 +184,7 @@ RULES = (
         predict=partial_syncs,
         how="sync_partial of kernel-6.18",
         reason=(
-            "the price per Service holds for up to 10,000; the source's build has a change that "
+            "the price per Service was measured with at most 2,000; the source's build has a change that "
             "1.36.2 has not"
         ),
     ),

@@ -63,6 +63,9 @@ TOLERANCES = {
 within 5 s, shares within 5 points. Ratios and counts, rates at a stated base,
 and shapes of the years before 2021 as proposed with the collection of the rows. `exact` is what counts
 and Little's law must give, `replay` what the source's own repetition reached."""
+OK, MISS, BASE, UNMODELLED = "ok", "miss", "base", "not modelled"
+DIGITS = 6
+"""Significant digits of what is written: beyond what anything here carries."""
 UNTOLD = 0.02
 """Rows of a shape that differ by less are told apart by no chart."""
 
@@ -131,6 +134,11 @@ def in_order(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     wrong = (np.abs(ratio) > UNTOLD) & (np.abs(ours) > UNTOLD) & (np.sign(ratio) != np.sign(ours))
     kept: np.ndarray = ~wrong.any(axis=1)
     return kept
+
+
+def rounded(value: float) -> float:
+    """Round to `DIGITS` significant digits."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 @lru_cache(maxsize=64)
