@@ -116,7 +116,8 @@ def by_service(rows: pd.DataFrame) -> list[float]:
 
 OLD_SYNC = (
     "extrapolated: the profile's line comes from kube-proxy 1.36.2 on kernel 6.18 with at most 2,000 "
-    "Services and 20,000 endpoints; older releases and kernels were slower, larger rule sets take more than a line"
+    "Services and 20,000 endpoints; older releases and kernels were slower, larger rule sets take more than "
+    "a line"
 )
 RULES = (
     Rule(
