@@ -1,17 +1,17 @@
 """Mean waits, to tell service time from queueing by two rates or more.
 
 The wait of GI/G/c is taken as M/M/c's, times (ca2 + cs2) / 2 (Allen and Cunneen), times the factor of
-Kraemer and Langenbach-Belz (1976) for arrivals more regular than Poisson's. It is exact for M/G/1 and M/M/c,
-and within `MODEL_ERROR_RATIO` of D/M/1 (a test says so). ca2 and cs2 are squared coefficients of
-variation. A tool that sends at a constant rate has ca2 = 0; a random split over p pods leaves each
-1 - 1/p (Whitt 1983, The Queueing Network Analyzer).
+Kraemer and Langenbach-Belz (1976) for arrivals more regular than Poisson's. It is exact for M/G/1 and M/M/c.
+ca2 and cs2 are squared coefficients of variation. A tool that sends at a constant rate has ca2 = 0; a random
+split over p pods leaves each 1 - 1/p (Whitt 1983, The Queueing Network Analyzer). Such thinned arrivals
+stand on a lattice, which two moments do not know: that is the larger part of the model's error.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MODEL_ERROR_RATIO = 0.05
+MODEL_ERROR_RATIO = 0.1
+"""The wait is this share of a service time off at most, for constant arrivals split over pods (a test)."""
+SERVICE_ERROR_RATIO = 0.05
+"""What of it goes into the service time: as a difference of two waits it loses half."""
 FULL = 0.999
 
 
@@ -87,56 +90,59 @@ def separate(points: Sequence[Point], workers: int, ca2: float) -> Separated | N
     variance at the lowest rate is that of the service time and of the wait there. Weighted least squares.
     None where the fit does not settle.
     """
-    from scipy.optimize import least_squares
-
     first = min(points, key=lambda point: point.rate_rps)
-    fastest_rps = max(point.rate_rps for point in points)
-    top_s = min(first.mean_s, FULL * workers / fastest_rps)
-    errors = [math.sqrt(point.variance_s2 / point.count) for point in points]
+    top_s = min(first.mean_s, FULL * workers / max(point.rate_rps for point in points))
     start = np.array((math.log(top_s * 0.8), 0.0, first.mean_s * 0.1))
-    found = None
-    for _ in range(4):  # The errors depend on the load, the load on the fit.
-
-        def residuals(theta: Floats, errors: Sequence[float] = tuple(errors)) -> Floats:
-            return _residuals(theta, points, first, errors, workers, ca2)
-
-        lower, upper = (-30.0, -6.0, 0.0), (math.log(top_s), 3.0, first.mean_s)
-        inside = np.clip(start, np.array(lower) + 1e-9, np.array(upper) - 1e-9 * first.mean_s)
-        found = least_squares(
-            residuals, inside, bounds=(lower, upper), x_scale=(0.1, 0.1, 0.1 * first.mean_s)
-        )
-        start = found.x
-        service_s, cs2 = math.exp(start[0]), math.exp(start[1])
-        errors = [error_of_mean_s(point, service_s, workers, ca2, cs2) for point in points]
-    information = found.jac.T @ found.jac if found is not None else np.zeros((3, 3))
-    if np.linalg.matrix_rank(information) < len(start):
+    found = _least_squares(start, top_s, points, first, workers, ca2)
+    for _ in range(3):  # The errors depend on the load, the load on the fit.
+        found = _least_squares(found.x, top_s, points, first, workers, ca2)
+    theta = found.x
+    information = found.jac.T @ found.jac
+    if not np.all(np.isfinite(information)) or np.linalg.matrix_rank(information) < len(theta):
         return None
-    covariance = np.linalg.inv(information)
+    variances = np.maximum(np.diag(np.linalg.inv(information)), 0.0)
+    service_s = math.exp(theta[0])
     return Separated(
-        service_s=math.exp(start[0]),
-        service_error_s=math.exp(start[0]) * math.sqrt(covariance[0, 0] + MODEL_ERROR_RATIO**2),
-        path_s=float(start[2]),
-        path_error_s=math.hypot(math.sqrt(covariance[2, 2]), MODEL_ERROR_RATIO * math.exp(start[0])),
-        cs2=math.exp(start[1]),
+        service_s=service_s,
+        service_error_s=service_s * math.hypot(math.sqrt(variances[0]), SERVICE_ERROR_RATIO),
+        path_s=float(theta[2]),
+        path_error_s=math.hypot(math.sqrt(variances[2]), MODEL_ERROR_RATIO * service_s),
+        cs2=math.exp(theta[1]),
     )
 
 
-def _residuals(
-    theta: Floats, points: Sequence[Point], first: Point, errors_s: Sequence[float], workers: int, ca2: float
-) -> Floats:
+def _least_squares(
+    start: Floats, top_s: float, points: Sequence[Point], first: Point, workers: int, ca2: float
+) -> Any:
+    """Fit log service time, log cs2 and path, with the errors that belong to where it starts."""
+    from scipy.optimize import least_squares
+
+    errors = _errors(start, points, first, workers, ca2)
+    lower, upper = (-30.0, -6.0, 0.0), (math.log(top_s), 3.0, first.mean_s)
+    inside = np.clip(start, np.array(lower) + 1e-9, np.array(upper) - 1e-9 * first.mean_s)
+    return least_squares(
+        lambda theta: _misses(theta, points, first, workers, ca2) / errors,
+        inside,
+        bounds=(lower, upper),
+        x_scale=(0.1, 0.1, 0.1 * first.mean_s),
+    )
+
+
+def _errors(theta: Floats, points: Sequence[Point], first: Point, workers: int, ca2: float) -> Floats:
+    """Standard errors of the means (s), then of the lowest rate's variance (s^2)."""
+    service_s, cs2 = math.exp(theta[0]), math.exp(theta[1])
+    means = [error_of_mean_s(point, service_s, workers, ca2, cs2) for point in points]
+    w = 1 + cs2  # exp(sigma^2) of a log-normal law, whose fourth moment is that of this polynomial.
+    fourth = w**4 + 2 * w**3 + 3 * w**2 - 4
+    return np.array([*means, first.variance_s2 * math.sqrt(fourth / first.count)])
+
+
+def _misses(theta: Floats, points: Sequence[Point], first: Point, workers: int, ca2: float) -> Floats:
+    """Model less data: mean latencies (s), then the variance at the lowest rate (s^2)."""
     service_s, cs2, path_s = math.exp(theta[0]), math.exp(theta[1]), float(theta[2])
-    means = [
-        (path_s + service_s + wait_s(point.rate_rps, service_s, workers, ca2, cs2) - point.mean_s) / error_s
-        for point, error_s in zip(points, errors_s, strict=True)
-    ]
+    waits = [wait_s(point.rate_rps, service_s, workers, ca2, cs2) for point in points]
+    means = [path_s + service_s + wait - point.mean_s for wait, point in zip(waits, points, strict=True)]
     wait = wait_s(first.rate_rps, service_s, workers, ca2, cs2)
-    load = min(first.rate_rps * service_s / workers, FULL)
-    waits = _erlang_c(load * workers, workers)
-    # A wait is 0, or exponential with the mean of those that wait (exact for M/M/c).
-    variance_s2 = cs2 * service_s**2 + wait**2 * (2 / max(waits, 1e-12) - 1) * (waits > 0)
-    error = first.variance_s2 * math.sqrt(_KURTOSIS / first.count)
-    return np.array([*means, (variance_s2 - first.variance_s2) / error])
-
-
-_KURTOSIS = 20.0
-"""Variance of a squared deviation over the squared variance: 8 of an exponential law, log-normals more."""
+    # Second moment of the wait: exact for M/G/1 with a log-normal service time, by its third moment.
+    variance_s2 = cs2 * service_s**2 + wait**2 + wait * service_s * (1 + cs2) ** 2 * (2 / 3) / workers
+    return np.array([*means, variance_s2 - first.variance_s2])

@@ -103,13 +103,13 @@ def service_of(
     direct_given: bool,
 ) -> list[Parameter]:
     """Mean and p99 of the pod's service time, or the bound that is left."""
-    wait = _longest_wait(base, None if direct_given else growth, workers, pods)
-    if wait.most_s is not None and base.error_s is not None:
-        return _unqueued(base, wait)
     if workers and growth is not None and growth.low95 is not None and not direct_given:
         apart = _separated(_open(seen), workers, pods)
         if apart:
             return apart
+    wait = _longest_wait(base, None if direct_given else growth, workers, pods)
+    if wait.most_s is not None and base.error_s is not None:
+        return _unqueued(base, wait)
     sample = base.sample
     top_s = sample.mean_s + Z95 * (base.error_s or 0.0)
     if workers and sample.rate_rps:
