@@ -1,7 +1,7 @@
 """Results of load tests as their tools write them, made of latencies we chose.
 
-Formats: fortio stats/stats.go and fhttp/httprunner.go; k6 docs "End of test", "JSON", "CSV"; vegeta README and
-lib/results.go; oha schema.json; wrk2 README. Written from their descriptions, nothing is copied.
+Formats: fortio stats/stats.go and fhttp/httprunner.go; k6 docs "End of test", "JSON", "CSV"; vegeta README
+and lib/results.go; oha schema.json; wrk2 README. Written from their descriptions, nothing is copied.
 """
 
 from __future__ import annotations
@@ -103,14 +103,18 @@ def _instant(second: float) -> str:
 
 
 def k6_points(times_s: Times, rate_rps: float, connections: int = 4) -> str:
-    lines: list[dict[str, Any]] = [{"type": "Metric", "data": {"type": "trend"}, "metric": "http_req_duration"}]
+    lines: list[dict[str, Any]] = [
+        {"type": "Metric", "data": {"type": "trend"}, "metric": "http_req_duration"}
+    ]
     for k, time_s in enumerate(times_s):
         at = _instant(k / rate_rps)
         tags = {"expected_response": "true", "status": "200"}
         for metric, value in (("http_req_duration", time_s * 1e3), ("http_req_connecting", 0.0)):
             data = {"time": at, "value": float(value), "tags": tags}
             lines.append({"type": "Point", "data": data, "metric": metric})
-    lines.append({"type": "Point", "data": {"time": START + "00Z", "value": connections}, "metric": "vus_max"})
+    lines.append(
+        {"type": "Point", "data": {"time": START + "00Z", "value": connections}, "metric": "vus_max"}
+    )
     return "\n".join(json.dumps(line) for line in lines) + "\n"
 
 

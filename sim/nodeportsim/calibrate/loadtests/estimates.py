@@ -56,14 +56,14 @@ def estimates(
     base = seen[0] if direct is None else _see(direct)
     base_pods = pods if direct is None else 1
     found = [*_latency(base), *_law(base)]
-    for one in [*seen, *([base] if direct else [])]:
-        found += _little(one.sample)
+    think = [_little(one.sample) for one in [*seen, *([base] if direct else [])]]
+    found += think[0]  # The others are checked, but clients have one think time.
     growth = growth_of(seen)
     found += [growth] if growth else []
     service = service_of(seen, base, growth, workers, base_pods, direct_given=direct is not None)
     found += service
     path = [] if direct is None else [path_of(seen, base)]
-    fragment = scenario_fragment(base.sample, [*found, *path], workers)
+    fragment = scenario_fragment(seen[0].sample, [*found, *path], workers)
     warnings = [text for one in [*seen, *([base] if direct else [])] for text in _warnings(one)]
     return Estimates(parameters=(*found, *path), warnings=tuple(dict.fromkeys(warnings)), fragment=fragment)
 

@@ -19,7 +19,7 @@ _DIGITS = 4
 def scenario_fragment(sample: Sample, found: Sequence[Parameter], workers: int | None) -> str:
     """Write `pods`, `cluster.network` and `clients` of a scenario; empty without a service time.
 
-    The clients are those of the base sample. An added path is charged to the hop between nodes, half each
+    The clients are those of `sample`. An added path is charged to the hop between nodes, half each
     way: what the rules cost is a thousandth of it and comes from the profile.
     """
     by_name = {parameter.name: parameter for parameter in found}
