@@ -43,7 +43,8 @@ def scrape(seed: int = 1, n: int = 500, family: str = "IPv4", started_s: float =
     times_s[SYNCS["all"]] = np.concatenate(list(times_s.values()))
     times_s[PROGRAMMING] = rng.lognormal(-0.5, 0.5, n)
     rest = "go_goroutines 70\nkubeproxy_sync_proxy_rules_endpoint_changes_total 812\n"
-    rules = f'{RULES}{{ip_family="{family}",table="nat"}} 4523\n{RULES}{{ip_family="{family}",table="filter"}} 87\n'
+    label = f'ip_family="{family}"'
+    rules = f'{RULES}{{{label},table="nat"}} 4523\n{RULES}{{{label},table="filter"}} 87\n'
     start = f"process_start_time_seconds {started_s!r}\n"
     return "".join(exposed(name, times, family) for name, times in times_s.items()) + rules + rest + start
 

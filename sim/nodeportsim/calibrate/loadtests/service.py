@@ -56,8 +56,15 @@ def quantile(sample: Sample, name: str, q: float) -> Parameter:
         return Parameter(name=f"latency.{name}", unit="s", why=f"refused: {reason}")
     value_s, low_s, high_s = lognormal.quantile_bounds_s(sample, q)
     why = "order statistics; no narrower than the points the file tells"
+    told = bool(sample.cells) or q in known
     return Parameter(
-        name=f"latency.{name}", unit="s", value=value_s, low95=low_s, high95=high_s, identified=True, why=why
+        name=f"latency.{name}",
+        unit="s",
+        value=value_s if told else None,
+        low95=low_s,
+        high95=high_s,
+        identified=True,
+        why=why,
     )
 
 
