@@ -15,7 +15,8 @@ from nodeportsim.calibrate.kubeproxy_metrics import PROGRAMMING, RULES, SYNCS, D
 from nodeportsim.calibrate.kubeproxy_sync import sync_estimates
 from nodeportsim.errors import InputError
 from nodeportsim.metrics import histogram
-from nodeportsim.scenario.profile import Parameter, SyncPrice, load_profile
+from nodeportsim.scenario.prices import Parameter, SyncPrice
+from nodeportsim.scenario.profile import load_profile
 
 DATA = Path(__file__).parent / "data" / "kube-proxy.txt"
 SYNC_EDGES_S = [0.001 * 2**k for k in range(15)]

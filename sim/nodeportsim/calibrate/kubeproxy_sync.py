@@ -13,7 +13,7 @@ from nodeportsim.metrics.intervals import FEWEST
 
 if TYPE_CHECKING:
     from nodeportsim.calibrate.kubeproxy_metrics import Durations, Metrics
-    from nodeportsim.scenario.profile import SyncPrice
+    from nodeportsim.scenario.prices import SyncPrice
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
