@@ -261,6 +261,20 @@ def test_a_percentile_with_fewer_than_ten_requests_beyond_it_is_refused(n: int) 
         assert found[f"latency.{name}"].identified == (n - math.ceil(q * n) >= histogram.BEYOND)
 
 
+def test_a_percentile_beyond_those_the_tool_told_is_refused() -> None:
+    found = estimates([written("k6 export", latencies_s(12, 5000))])
+    assert found["latency.p90"].value is not None
+    assert "told no percentile on either side" in found["latency.p99"].why
+
+
+def test_a_percentile_between_those_the_tool_told_has_an_interval_and_no_value() -> None:
+    result = json.loads(loadtest_files.vegeta_report(latencies_s(12, 2000), 100.0))
+    del result["latencies"]["90th"]
+    found = estimates([read_sample("f", json.dumps(result))])["latency.p90"]
+    told_s = [result["latencies"][name] * 1e-9 for name in ("50th", "95th")]
+    assert (found.value, found.low95, found.high95) == (None, *map(pytest.approx, told_s))
+
+
 def test_latencies_of_another_law_are_said_to_be_of_another() -> None:
     rng = np.random.default_rng(13)
     two = np.where(rng.random(5000) < 0.5, rng.normal(0.002, 1e-4, 5000), rng.normal(0.02, 1e-3, 5000))
@@ -387,6 +401,18 @@ def test_the_wait_behind_a_constant_rate_split_over_pods_is_near_the_exact_one(
         sigma = passed / pods / (1 - (1 - 1 / pods) * passed)
     found = queueing.wait_s(load, 1.0, 1, 1 - 1 / pods, 1.0)
     assert abs(found - sigma / (1 - sigma)) <= queueing.MODEL_ERROR_RATIO
+
+
+@pytest.mark.parametrize("load", [0.1, 0.5, 0.9])
+def test_the_variance_behind_poisson_arrivals_is_takacs(load: float) -> None:
+    sigma = 0.7
+    moments = [math.exp(k**2 * sigma**2 / 2) for k in range(4)]  # of a log-normal law with median 1
+    rate_rps = load / moments[1]
+    wait_s = rate_rps * moments[2] / (2 * (1 - load))
+    second = 2 * wait_s**2 + rate_rps * moments[3] / (3 * (1 - load))
+    expected = moments[2] - moments[1] ** 2 + second - wait_s**2
+    cs2 = moments[2] / moments[1] ** 2 - 1
+    assert queueing.latency_variance_s2(rate_rps, moments[1], 1, 1.0, cs2) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])

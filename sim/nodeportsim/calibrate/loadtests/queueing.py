@@ -51,6 +51,16 @@ def wait_s(rate_rps: float, service_s: float, workers: int, ca2: float, cs2: flo
     return poisson_s * (ca2 + cs2) / 2 * regular
 
 
+def latency_variance_s2(rate_rps: float, service_s: float, workers: int, ca2: float, cs2: float) -> float:
+    """Return the variance (s^2) of wait + service, exact for M/G/1 with a log-normal service time.
+
+    The second moment of its wait is 2 wait^2 + rate E[S^3] / (3 (1 - load)) (Takacs), and E[S^3] is
+    s^3 (1 + cs2)^3.
+    """
+    wait = wait_s(rate_rps, service_s, workers, ca2, cs2)
+    return cs2 * service_s**2 + wait**2 + wait * service_s * (1 + cs2) ** 2 * (2 / 3) / workers
+
+
 def _erlang_c(offered: float, workers: int) -> float:
     """Probability that an arrival waits in M/M/c, by the stable recursion of Erlang B."""
     blocked = 1.0
@@ -142,7 +152,5 @@ def _misses(theta: Floats, points: Sequence[Point], first: Point, workers: int, 
     service_s, cs2, path_s = math.exp(theta[0]), math.exp(theta[1]), float(theta[2])
     waits = [wait_s(point.rate_rps, service_s, workers, ca2, cs2) for point in points]
     means = [path_s + service_s + wait - point.mean_s for wait, point in zip(waits, points, strict=True)]
-    wait = wait_s(first.rate_rps, service_s, workers, ca2, cs2)
-    # Second moment of the wait: exact for M/G/1 with a log-normal service time, by its third moment.
-    variance_s2 = cs2 * service_s**2 + wait**2 + wait * service_s * (1 + cs2) ** 2 * (2 / 3) / workers
-    return np.array([*means, variance_s2 - first.variance_s2])
+    spread_s2 = latency_variance_s2(first.rate_rps, service_s, workers, ca2, cs2)
+    return np.array([*means, spread_s2 - first.variance_s2])
