@@ -110,7 +110,7 @@ class Dump:
         goal = chosen or (address(dotted(self.pod)), 1)
         target, number = {
             "nodeport": (address(self.node), port.node_port),
-            "clusterip": (address(port.cluster_ip or "0.0.0.0"), port.port),
+            "clusterip": (address(port.cluster_ip) if port.cluster_ip else 0, port.port),
             "node": (address(self.node), OTHER_PORT),
         }.get(packet, goal)
         return Header(
@@ -225,7 +225,7 @@ class _Ipvs(Dump):
     def _serve(self, header: Header) -> Verdict | None:
         """IPVS at LOCAL_IN: pick the chosen real server, or refuse for want of one."""
         server = self.servers.get((header.target, header.port, header.protocol))
-        if server is None:
+        if server is None or not header.is_new:
             return None
         if header.chosen not in server.servers:
             return "reject"
@@ -242,7 +242,7 @@ class _Ipvs(Dump):
         return Reading(found, steps.foreign, steps.unknown)
 
 
-_KINDS: dict[Tool, type[_Iptables] | type[_Nftables] | type[_Ipvs]] = {
+_KINDS: dict[Tool, type[_Iptables | _Nftables | _Ipvs]] = {
     "iptables-save": _Iptables,
     "nft": _Nftables,
     "ipvsadm": _Ipvs,

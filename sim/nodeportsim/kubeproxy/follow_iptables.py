@@ -8,7 +8,7 @@ rule marks for routing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nodeportsim.kubeproxy.packet import Steps, address, dotted
 
@@ -32,15 +32,15 @@ PASSES_ON |= {"TTL", "SET", "AUDIT", "NFACCT", "CT", "NOTRACK", "CONNSECMARK", "
 _VERDICTS: dict[str, Verdict] = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject"}
 _RETURN = "return"
 
-Sets = "Mapping[str, Callable[[Header, tuple[str, ...]], bool]]"
-
 
 class Follower:
     """Rules that packets are sent through; ``sets`` are the ipsets the rules may ask."""
 
-    def __init__(self, tables: Tables, sets: Sets | None = None) -> None:  # type: ignore[valid-type]
+    def __init__(
+        self, tables: Tables, sets: Mapping[str, Callable[[Header, tuple[str, ...]], bool]] | None = None
+    ) -> None:
         self.tables = tables
-        self.sets: Mapping[str, Callable[[Header, tuple[str, ...]], bool]] = sets or {}
+        self.sets = sets or {}
         self.servers: Callable[[Header], Verdict | None] = lambda _: None
 
     def follow(self, header: Header) -> tuple[Walk, Steps]:
@@ -113,7 +113,9 @@ class _Visit:
                 self.steps.add(self.hook, kind, rules, rule_class)
             start = stop - 1
         for rule_class, rules in chain.classes(start, stop):
-            self.steps.add(self.hook, kind, rules, rule_class, lookups, foreign=self._foreign(chain, start, stop))
+            self.steps.add(
+                self.hook, kind, rules, rule_class, lookups, foreign=self._foreign(chain, start, stop)
+            )
             lookups = 0
 
     def _foreign(self, chain: Chain, start: int, stop: int) -> int:
@@ -145,7 +147,7 @@ class _Visit:
         return ""
 
     def _mark(self, options: tuple[str, ...]) -> None:
-        if len(options) != 2 or options[0] not in ("--set-xmark", "--set-mark"):
+        if options[:1] not in (("--set-xmark",), ("--set-mark",)) or not options[1:]:
             self.steps.unknown["MARK " + " ".join(options)] += 1
             return
         value, _, mask = options[1].partition("/")
@@ -193,25 +195,26 @@ class _Visit:
         )
 
 
-def _plain(what: str, value: object, header: Header) -> bool | None:
+def _plain(what: str, value: Any, header: Header) -> bool | None:
+    held: bool | None = None
     match what, value:
         case "source", (base, mask):
-            return header.source & mask == base
+            held = header.source & mask == base
         case "target", (base, mask):
-            return header.target & mask == base
+            held = header.target & mask == base
         case "dports", spans:
-            return any(low <= header.port <= high for low, high in spans)  # type: ignore[attr-defined]
+            held = any(low <= header.port <= high for low, high in spans)
         case "mark", (mark, mask):
-            return header.mark & mask == mark
+            held = header.mark & mask == mark
         case "state", states:
-            return not states.isdisjoint(_states(header))  # type: ignore[attr-defined]
+            held = not states.isdisjoint(_states(header))
         case "source-type", "LOCAL":
-            return header.is_local(header.source)
+            held = header.is_local(header.source)
         case "target-type", "LOCAL":
-            return header.is_local(header.target)
-        case ("in" | "out"), "lo":
-            return False
-    return None
+            held = header.is_local(header.target)
+        case (("in" | "out"), "lo"):
+            held = False
+    return held
 
 
 def _states(header: Header) -> set[str]:

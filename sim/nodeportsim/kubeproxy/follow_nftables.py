@@ -1,7 +1,7 @@
 """Following one packet through the tables of an nft dump, base chain by base chain, as the kernel does.
 
-Base chains of a hook run by priority; ``accept`` ends its base chain alone, and nat chains see new connections
-only. Left out, as for iptables: the output hooks, ingress, interfaces.
+Base chains of a hook run by priority; ``accept`` ends its base chain alone, and nat chains see new
+connections only. Left out, as for iptables: the output hooks, ingress, interfaces.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Visit:
         )
         return outcome
 
-    def _op(self, op: Op, rule: Rule) -> str:
+    def _op(self, op: Op, rule: Rule) -> str:  # noqa: PLR0911  (a table)
         match op.what:
             case "accept" | "drop" | "return" | "reject":
                 return op.what
@@ -111,10 +111,10 @@ class _Visit:
             case "vmap":
                 return self._verdict(op)
             case "mark":
-                mask, value = op.value  # type: ignore[misc]
+                mask, value = op.value
                 return "" if ((self.header.mark & mask) == value) != op.negated else _FAILS
             case "set-mark":
-                self._set_mark(*op.value)  # type: ignore[misc]
+                self._set_mark(*op.value)
             case "dnat":
                 return self._translate(op)
             case "masquerade":
@@ -187,7 +187,7 @@ def _affinity(op: Op) -> bool:
     return op.what == "match" and isinstance(op.value, str) and op.value.startswith("affinity-")
 
 
-def _word(selector: Selector, header: Header) -> str | None:
+def _word(selector: Selector, header: Header) -> str | None:  # noqa: C901, PLR0911  (a table)
     """What a packet has where a rule looks; None where a dump does not tell."""
     match selector:
         case ("ip", "saddr"):
@@ -201,7 +201,11 @@ def _word(selector: Selector, header: Header) -> str | None:
         case ("tcp" | "udp" | "sctp" as protocol, "dport"):
             return str(header.port) if protocol == header.protocol else "other"
         case ("fib", "saddr" | "daddr" as side, "type"):
-            return "local" if header.is_local(getattr(header, {"s": "source", "d": "target"}[side[0]])) else "unicast"
+            return (
+                "local"
+                if header.is_local(getattr(header, {"s": "source", "d": "target"}[side[0]]))
+                else "unicast"
+            )
         case ("ct", "state"):
             return "new" if header.is_new else "established"
         case ("ct", "status"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError, Location
@@ -30,7 +31,8 @@ NODE = "198.51.100.1"
 OTHER_PORT = 22
 """Port of a connection to the node itself."""
 
-SOURCE_PORT = 50000
+LOOPBACK = 127  # The first byte of its addresses.
+BITS, ALL = 32, 0xFFFFFFFF  # Length of an address, and its full mask.
 DEEPEST = 64
 MOST_VISITS = 10_000
 
@@ -67,7 +69,7 @@ class Header:
 
     def is_local(self, address: int) -> bool:
         """Whether an address is the node's own."""
-        return address in self.local or address >> 24 == 127
+        return address in self.local or address >> 24 == LOOPBACK
 
 
 @dataclass(slots=True)
@@ -124,17 +126,13 @@ GARBLED = "the dump is damaged: take it again, whole"
 @lru_cache(maxsize=65536)
 def address(text: str) -> int:
     """Read an IPv4 address; ValueError for anything else."""
-    parts = text.split(".")
-    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts):
-        raise ValueError(text)
-    a, b, c, d = map(int, parts)
-    return a << 24 | b << 16 | c << 8 | d
+    return int(IPv4Address(text))
 
 
 @lru_cache(maxsize=65536)
 def dotted(number: int) -> str:
     """Write an IPv4 address."""
-    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
+    return str(IPv4Address(number))
 
 
 def network(text: str) -> tuple[int, int]:
@@ -142,14 +140,14 @@ def network(text: str) -> tuple[int, int]:
     base, slash, length = text.partition("/")
     if "." in length:
         mask = address(length)
-    elif slash and not (length.isascii() and length.isdigit() and int(length) <= 32):
+    elif slash and not (length.isascii() and length.isdigit() and int(length) <= BITS):
         raise ValueError(text)
     else:
-        mask = (0xFFFFFFFF << 32 - int(length or 32)) & 0xFFFFFFFF
+        mask = (ALL << BITS - int(length or BITS)) & ALL
     return address(base) & mask, mask
 
 
-def number(text: str, most: int = 0xFFFFFFFF) -> int:
+def number(text: str, most: int = ALL) -> int:
     """Read ``80`` or ``0x4000``; ValueError for anything else, or beyond `most`."""
     value = int(text, 0)
     if not 0 <= value <= most:

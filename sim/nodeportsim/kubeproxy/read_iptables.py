@@ -11,12 +11,12 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from nodeportsim.kubeproxy.packet import fault, lines, network, number
+from nodeportsim.kubeproxy.packet import ALL, fault, lines, network, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from nodeportsim.kubeproxy.packet import Header
     from nodeportsim.kubeproxy.walk import RuleClass
@@ -39,12 +39,12 @@ class Test(NamedTuple):
     """One condition beyond address, protocol and port: what is compared, with what, and whether negated."""
 
     what: str
-    value: object = None
+    value: Any = None
     negated: bool = False
 
 
 class Rule(NamedTuple):
-    """One rule. ``target`` and ``ports`` are its plain ``-d`` and ``--dport``, by which chains are indexed."""
+    """One rule. ``target`` and ``ports`` are its plain ``-d`` and ``--dport``; chains are indexed by them."""
 
     line: int
     target: Net | None
@@ -87,7 +87,7 @@ class Chain:
         by_address, by_port = defaultdict(list), defaultdict(list)
         others = []
         for n, rule in enumerate(self.rules):
-            if rule.target and rule.target[1] == 0xFFFFFFFF:
+            if rule.target and rule.target[1] == ALL:
                 by_address[rule.target[0]].append(n)
             elif rule.ports and rule.ports[0] == rule.ports[1]:
                 by_port[rule.ports[0]].append(n)
@@ -124,7 +124,7 @@ class Saved:
 
 def class_of(chain: str, rule: Rule) -> RuleClass:
     """Class of a rule by kube-proxy's chains, as the formulas count them; everything else is fixed."""
-    if chain == "KUBE-NODEPORTS" or chain == "KUBE-EXTERNAL-SERVICES":
+    if chain in ("KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"):
         return "address_mismatch" if rule.target else "node_port_match" if rule.ports else "fixed"
     if chain == "KUBE-SERVICES":
         return "address_mismatch" if rule.target else "fixed"
@@ -193,7 +193,7 @@ def _check_targets(tables: Tables, file: str) -> None:
 def _append(table: dict[str, Chain], raw: str, file: str, line: int) -> None:
     counters = _COUNTERS.match(raw)
     tokens = _tokens(raw[counters.end() :] if counters else raw)
-    if len(tokens) < 2 or tokens[0] != "-A" or tokens[1] not in table:
+    if tokens[:1] != ["-A"] or not tokens[1:] or tokens[1] not in table:
         raise fault(file, line, raw, "appends to no chain of this table")
     try:
         rule = _Parser(tokens).rule(line, named=tokens[1] in NAMED_CHAINS)
@@ -215,7 +215,7 @@ def _values(text: str) -> frozenset[str]:
 
 def _masked(text: str) -> tuple[int, int]:
     value, slash, mask = text.partition("/")
-    return number(value), number(mask) if slash else 0xFFFFFFFF
+    return number(value), number(mask) if slash else ALL
 
 
 def _span(text: str) -> Span:
@@ -229,7 +229,7 @@ def _spans(text: str) -> tuple[Span, ...]:
 
 
 # Options with one value: what is tested, and how the value is read.
-_TESTS = {
+_TESTS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "-s": ("source", network),
     "--sport": ("sports", _spans),
     "--sports": ("sports", _spans),
@@ -280,7 +280,7 @@ class _Parser:
             self.comment if named else "",
         )
 
-    def _option(self, option: str, *, negated: bool) -> None:
+    def _option(self, option: str, *, negated: bool) -> None:  # noqa: C901  (a table)
         following = self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else ""
         self.at += 2
         if option in ("-j", "-g"):

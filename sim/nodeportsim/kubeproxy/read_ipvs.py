@@ -1,7 +1,7 @@
 """Reading ``ipvsadm -Ln``, with ``ipset save`` and ``iptables-save`` of the same node behind it if given.
 
-A file of several parts has headings: ``# ipvsadm -Ln``, ``# ipset save``, ``# iptables-save``; other headings are
-skipped. ipvsadm prints no names, so a Service is called by its ClusterIP, and a NodePort is given to the
+A file of several parts has headings: ``# ipvsadm -Ln``, ``# ipset save``, ``# iptables-save``; other parts
+are skipped. ipvsadm prints no names, so a Service is called by its ClusterIP, and a NodePort is given to the
 Service with the same endpoints.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _VIRTUAL = re.compile(r"(TCP|UDP|SCTP)\s+(\d+\.\d+\.\d+\.\d+):(\d+)\s+(\w+)(?: (?:.* )?persistent (\d+))?.*")
 _REAL = re.compile(r"\s+-> (\d+\.\d+\.\d+\.\d+):(\d+)\s+\w+\s+(\d+)\s.*")
 _HEADS = ("IP Virtual Server version", "Prot LocalAddress", "  -> RemoteAddress")
-_HEADING = re.compile(r"# ([a-z][a-z0-9 -]*?)\s*")  # iptables-save's own comments begin with a capital.
+_HEADING = re.compile(r"# ([a-z][A-Za-z0-9 -]*?)\s*")  # iptables-save's own comments begin with a capital.
 _NODE_PORTS = range(30000, 32768)
 
 
@@ -115,9 +115,9 @@ def _server(servers: list[Virtual], raw: str, file: str, line: int) -> None:
 
 def _member(sets: dict[str, IpSet], raw: str, file: str, line: int) -> None:
     words = raw.split()
-    if len(words) >= 3 and words[0] == "create":
+    if words[:1] == ["create"] and words[2:]:
         sets[words[1]] = IpSet(tuple(words[2].partition(":")[2].split(",")))
-    elif len(words) >= 3 and words[0] == "add" and words[1] in sets:
+    elif words[:1] == ["add"] and words[2:] and words[1] in sets:
         made = sets[words[1]]
         try:
             if "/" in words[2] and made.parts == ("net",):
@@ -131,7 +131,8 @@ def _member(sets: dict[str, IpSet], raw: str, file: str, line: int) -> None:
 
 def see(dump: IpvsDump) -> View:
     """Read the Services."""
-    outer, inner = [], []
+    outer: list[Virtual] = []
+    inner: list[Virtual] = []
     for server in dump.servers:
         (outer if _is_node_port(dump, server) else inner).append(server)
     here = {key.partition(",")[0] for key in _members(dump, "KUBE-LOOP-BACK")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nodeportsim.kubeproxy.packet import GARBLED, fault, lines, network, number
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]|,|[^\s{},]+')
+_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]|,|[^\s{},]+')
 _HEAD = re.compile(r'(table|chain|set|map)\s+(?:(ip|ip6|inet|arp|bridge|netdev)\s+)?("[^"]+"|\S+)\s*\{')
 _BASE = re.compile(r"type (\w+) hook (\w+)(?: device \S+)? priority ([^;]+);(?: policy (\w+);)?")
 
@@ -29,7 +29,7 @@ class Op(NamedTuple):
 
     what: str
     looks_at: tuple[Selector, ...] = ()
-    value: object = None
+    value: Any = None
     negated: bool = False
 
 
@@ -111,8 +111,8 @@ def _check_targets(table: Table, file: str) -> None:
                     raise fault(file, rule.line, f"{op.what} {op.value}", "is a chain the dump does not hold")
     for name, elements in table.sets.items():
         for verdict in elements.exact.values():
-            way, _, chain = verdict.partition(" ")
-            if way in ("jump", "goto") and chain not in table.chains:
+            way, _, goal = verdict.partition(" ")
+            if way in ("jump", "goto") and goal not in table.chains:
                 raise fault(file, elements.line, f"{name}: {verdict}", "is a chain the dump does not hold")
 
 
@@ -124,7 +124,8 @@ class _Reader:
 
     def block(self) -> Iterator[str]:
         """Give the lines of a block, without its end."""
-        for self.line, self.raw in self.numbered:
+        for line, raw in self.numbered:
+            self.line, self.raw = line, raw
             bare = self.raw.strip()
             if bare == "}":
                 return
@@ -164,7 +165,7 @@ class _Reader:
 
     def _fill(self, made: Elements, line: int, text: str) -> None:
         try:
-            fill(made, _TOKEN.findall(text)[1:-1])
+            fill(made, _WORD.findall(text)[1:-1])
         except (ValueError, IndexError):
             raise fault(self.file, line, text, "holds an element nft does not write") from None
 
@@ -188,7 +189,7 @@ class _Reader:
             raise fault(self.file, self.line, self.raw, "has no priority nft knows") from None
 
     def _ops(self, bare: str) -> tuple[Op, ...]:
-        tokens = _TOKEN.findall(bare.partition(" # handle ")[0])
+        tokens = _WORD.findall(bare.partition(" # handle ")[0])
         try:
             return Parser(tokens).ops()
         except (ValueError, IndexError):
@@ -209,9 +210,9 @@ def fill(made: Elements, tokens: list[str]) -> None:
 
 def _split(tokens: list[str]) -> Iterator[list[str]]:
     words: list[str] = []
-    for token in (*tokens, ","):
-        if token != ",":
-            words.append(token)
+    for each in (*tokens, ","):
+        if each != ",":
+            words.append(each)
         elif words:
             yield words
             words = []
@@ -238,7 +239,21 @@ def _range(text: str) -> tuple[int, int]:
     return first, last
 
 
-_SELECTORS = {"ip", "tcp", "udp", "th", "sctp", "ct", "meta", "iifname", "oifname", "iif", "oif", "fib", "numgen"}
+_SELECTORS = {
+    "ip",
+    "tcp",
+    "udp",
+    "th",
+    "sctp",
+    "ct",
+    "meta",
+    "iifname",
+    "oifname",
+    "iif",
+    "oif",
+    "fib",
+    "numgen",
+}
 _SHORT = {"iifname", "oifname", "iif", "oif"}
 _LONG = {"fib", "numgen"}
 _FINAL = {"accept", "drop", "return"}
@@ -265,7 +280,7 @@ class Parser:
     def _peek(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
 
-    def _op(self) -> list[Op]:
+    def _op(self) -> list[Op]:  # noqa: PLR0911  (a table)
         word = self._next()
         if word in _FINAL:
             return [Op(word)]
@@ -344,7 +359,7 @@ class Parser:
         self.at += self._peek() in ("!=", "==")
         return Op("match", where, self._what(), negated)
 
-    def _what(self) -> object:
+    def _what(self) -> Any:
         """Read what is compared with: a named set, an anonymous one, or a value as a set of its own."""
         if self._peek() == "{":
             return self._anonymous()

@@ -185,5 +185,5 @@ def _negated_source(rule: Rule) -> str | None:
     for test in rule.tests:
         if test.what == "source" and test.negated and isinstance(test.value, tuple):
             base, mask = test.value
-            return f"{dotted(base)}/{bin(mask).count('1')}"
+            return f"{dotted(base)}/{mask.bit_count()}"
     return None

@@ -59,7 +59,10 @@ class _Gathered:
             closed = self._set(name)
             for key, verdict in closed.exact.items():
                 self._closed(key, verdict, closed.comments.get(key, ""))
-        known = {"cluster_cidr": self._cidr("services", "saddr"), "service_cidr": self._cidr("cluster-ips-check", "daddr")}
+        known = {
+            "cluster_cidr": self._cidr("services", "saddr"),
+            "service_cidr": self._cidr("cluster-ips-check", "daddr"),
+        }
         return View(
             ports=tuple(Port(**fields) for fields in self.ports.values()),
             node_addresses=tuple(self._set("nodeport-ips").exact),
@@ -69,7 +72,7 @@ class _Gathered:
 
     def _cluster_ip(self, key: str, chain: str) -> None:
         words = key.split(" . ")
-        if len(words) != 3 or chain.startswith("external-"):
+        if not words[2:] or chain.startswith("external-"):
             return  # External and load balancer addresses.
         fields = self._port(_CHAIN.fullmatch(chain), chain, words[1])
         fields["cluster_ip"], fields["port"] = words[0], int(words[2])
@@ -121,7 +124,10 @@ class _Gathered:
         if any(op.what == "vmap" for op in ops) and not fields.get("affinity_s"):
             self.maps_straight = False
         known = {(each.address, each.port): each for each in fields.get("endpoints", ())}
-        named = {(dotted(a), p): Endpoint(address=dotted(a), port=p, local=dotted(a) in self.here) for a, p in found}
+        named = {
+            (dotted(a), p): Endpoint(address=dotted(a), port=p, local=dotted(a) in self.here)
+            for a, p in found
+        }
         first, then = (known, named) if chain.startswith("local-") else (named, known)
         fields["endpoints"] = tuple({**first, **then}.values())
 
