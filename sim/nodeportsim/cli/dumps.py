@@ -106,29 +106,32 @@ def _services(dump: Dump, profile: Profile, cost_s: Callable[[Packet, Walk], flo
         rest = {"warnings": dump.warnings, "loopback_rules": dump.loopback_rules}
         print_json(head | rest | {"unknown": dict(unknown), "services": found})
         return
-    shown = found[:MOST_ROWS]
-    title = f"{dump.mode}: rules a first packet tests (first / mean / last endpoint), and the mean's price"
-    print_table(title, [_printed(row) for row in shown])
-    _say(dump, len(found) - len(shown), unknown, found)
+    shown = [row for each in found for row in _printed(each)][:MOST_ROWS]
+    print_table(f"mode {dump.mode}: rules a first packet tests, by endpoint, and the mean's price", shown)
+    _say(dump, len(shown) == MOST_ROWS, unknown, found)
 
 
-def _printed(row: dict[str, Any]) -> dict[str, Any]:
-    cells = {name: row[name] for name in ("service", "port")}
-    cells |= {"nodePort": row["node_port"] or None, "endpoints": row["endpoints"]}
-    for packet, name in (("nodeport", "NodePort"), ("clusterip", "ClusterIP")):
-        way = row.get(packet)
-        rules = f"{way['first']:g} / {way['mean']:g} / {way['last']:g}" if way else ""
-        cells[f"{name} place"] = way["position"] if way else None
-        cells[f"{name} rules"] = (
-            rules if not way or way["verdict"] == "accept" else f"{rules} {way['verdict']}"
-        )
-        cells[f"{name} price"] = format_duration(way["cost_s"]) if way else ""
-    return cells
+def _printed(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give a row per kind of packet: where it goes, and what it meets."""
+    goals = {"nodeport": f"NodePort {row['node_port']}", "clusterip": f"{row['cluster_ip']}:{row['port']}"}
+    for packet, goal in goals.items():
+        if way := row.get(packet):
+            yield {
+                "service": row["service"],
+                "to": goal,
+                "place": way["position"],
+                "pods": row["endpoints"],
+                "first": way["first"],
+                "mean": way["mean"],
+                "last": way["last"],
+                "price": format_duration(way["cost_s"]),
+                "end": way["verdict"],
+            }
 
 
-def _say(dump: Dump, hidden: int, unknown: Counter[str], found: list[dict[str, Any]]) -> None:
+def _say(dump: Dump, cut: bool, unknown: Counter[str], found: list[dict[str, Any]]) -> None:
     """Say what the table does not show."""
-    lines = [f"{hidden} more: -o json has them all"] if hidden else []
+    lines = [f"the first {MOST_ROWS} rows of {len(found)} service ports: -o json has all"] if cut else []
     ways = [row[packet] for row in found for packet in ("nodeport", "clusterip") if packet in row]
     if foreign := max((way["foreign"] for way in ways), default=0):
         lines.append(f"up to {foreign} rules of other software are counted and have no price")

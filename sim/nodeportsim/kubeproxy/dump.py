@@ -14,6 +14,7 @@ from nodeportsim.errors import InputError, Location
 from nodeportsim.kubeproxy import follow_iptables, follow_nftables, read_ipvs, view_iptables, view_nftables
 from nodeportsim.kubeproxy.packet import (
     CLIENT,
+    GARBLED,
     NODE,
     OTHER_PORT,
     Header,
@@ -272,7 +273,24 @@ def read_dump(tool: Tool, text: str, file: str) -> Dump:
     if kind != tool:
         hint = f"give it as --from-{kind}" if kind in TAKE else TAKE[tool]
         raise InputError(f"is {kind}, not of {tool}", hint=hint, location=where)
-    return _KINDS[tool](text, file)
+    try:
+        dump = _KINDS[tool](text, file)
+        _check(dump)
+    except InputError as error:
+        raise error if error.location else InputError(error.rule, field=file, hint=error.hint) from None
+    except ValueError as error:
+        raise InputError(
+            "holds a damaged address or port", field=file, got=str(error), hint=GARBLED
+        ) from None
+    return dump
+
+
+def _check(dump: Dump) -> None:
+    """Read every address and port once, so that a damaged one is found here and not on a packet's way."""
+    places = {address(dump.node), dump.pod}
+    for port in dump.view.ports:
+        places |= {address(each.address) for each in port.endpoints}
+        places |= {address(port.cluster_ip)} if port.cluster_ip else set()
 
 
 def _first_line(text: str) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.kubeproxy.packet import Steps, address, dotted
+from nodeportsim.kubeproxy.read_iptables import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,7 +95,7 @@ class _Visit:
             rule = chain.rules[n]
             if not self._matches(rule):
                 continue
-            self._count(chain, done, n + 1)
+            self._count(chain, done, n + 1, matched=True)
             done = n + 1
             outcome = self._act(rule, depth)
             if outcome == _RETURN and rule.action in self.chains and not rule.goto:
@@ -104,19 +105,19 @@ class _Visit:
         self._count(chain, done, len(chain.rules))
         return _RETURN
 
-    def _count(self, chain: Chain, start: int, stop: int) -> None:
-        """Record the rules ``start <= n < stop``: all failed but, mostly, the last."""
-        kind, lookups, self.lookups = chain.kind, self.lookups, 0
-        if kind == "KUBE-SERVICES" and self.hook.startswith("nat/") and start < stop < len(chain.rules):
+    def _count(self, chain: Chain, start: int, stop: int, *, matched: bool = False) -> None:
+        """Record the rules ``start <= n < stop``, of which the last may have matched."""
+        lookups, self.lookups = self.lookups, 0
+        found = dict(chain.classes(start, stop))
+        if matched and self.hook == "nat/PREROUTING" and chain.name == "KUBE-SERVICES":
             # The formulas call the ClusterIP that matches fixed: its jump is in the base price.
-            for rule_class, rules in chain.classes(start, stop - 1):
-                self.steps.add(self.hook, kind, rules, rule_class)
-            start = stop - 1
-        for rule_class, rules in chain.classes(start, stop):
-            self.steps.add(
-                self.hook, kind, rules, rule_class, lookups, foreign=self._foreign(chain, start, stop)
-            )
-            lookups = 0
+            found[class_of(chain.name, chain.rules[stop - 1])] -= 1
+            found["fixed"] = found.get("fixed", 0) + 1
+        foreign = self._foreign(chain, start, stop)
+        for rule_class, rules in found.items():
+            if rules:
+                self.steps.add(self.hook, chain.kind, rules, rule_class, lookups, foreign=foreign)
+                lookups = foreign = 0
 
     def _foreign(self, chain: Chain, start: int, stop: int) -> int:
         """Count the rules that are not kube-proxy's: all but its chains, and the jumps to them."""

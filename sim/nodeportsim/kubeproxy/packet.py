@@ -96,9 +96,8 @@ class Steps:
         foreign: int = 0,
     ) -> None:
         """Record tested rules."""
-        if rules or lookups:
-            self.rows.append(Tested(hook, chain, rules, rule_class, lookups))
-            self.foreign += foreign
+        self.rows.append(Tested(hook, chain, rules, rule_class, lookups))
+        self.foreign += foreign
 
     def enter(self, chain: str, depth: int) -> None:
         """Refuse chains that jump in a circle, which no kernel accepts and a garbled dump may hold."""
