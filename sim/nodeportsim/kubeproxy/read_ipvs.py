@@ -18,6 +18,7 @@ from nodeportsim.kubeproxy.read_iptables import read_iptables
 if TYPE_CHECKING:
     from nodeportsim.kubeproxy.packet import Header
     from nodeportsim.kubeproxy.read_iptables import Saved
+    from nodeportsim.kubeproxy.walk import Policy
 
 _VIRTUAL = re.compile(r"(TCP|UDP|SCTP)\s+(\d+\.\d+\.\d+\.\d+):(\d+)\s+(\w+)(?: (?:.* )?persistent (\d+))?.*")
 _REAL = re.compile(r"\s+-> (\d+\.\d+\.\d+\.\d+):(\d+)\s+\w+\s+(\d+)\s.*")
@@ -138,13 +139,14 @@ def see(dump: IpvsDump) -> View:
     here = {key.partition(",")[0] for key in _members(dump, "KUBE-LOOP-BACK")}
     ports = [_port(server, here) for server in inner]
     local = _members(dump, "KUBE-NODE-PORT-LOCAL-TCP") | _members(dump, "KUBE-NODE-PORT-LOCAL-UDP")
+    free = _Free(ports)
     addresses: dict[str, None] = {}
     places: dict[int, None] = {}
     for server in outer:
         addresses[dotted(server.address)] = None
         if server.port not in places:
             places[server.port] = None
-            _join(ports, server, here, local=str(server.port) in local)
+            _join(ports, free, server, here, local=str(server.port) in local)
     return View(ports=tuple(ports), node_addresses=tuple(addresses))
 
 
@@ -178,15 +180,34 @@ def _endpoints(server: Virtual, here: set[str]) -> tuple[Endpoint, ...]:
     return tuple(Endpoint(address=dotted(a), port=p, local=dotted(a) in here) for a, p in server.servers)
 
 
-def _join(ports: list[Port], server: Virtual, here: set[str], *, local: bool) -> None:
-    """Give a NodePort to the Service with its endpoints; with policy Local it has a part of them."""
-    own = set(_endpoints(server, here))
-    policy = "Local" if local else "Cluster"
-    for n, port in enumerate(ports):
-        if port.node_port or port.protocol != server.protocol or bool(own) > bool(port.endpoints):
-            continue
-        if own == set(port.endpoints) or (local and own == {each for each in port.endpoints if each.local}):
-            ports[n] = replace(port, node_port=server.port, external_policy=policy)  # type: ignore[arg-type]
-            return
+class _Free:
+    """Service ports without a NodePort yet, by protocol and endpoints: all of them, or the local ones."""
+
+    def __init__(self, ports: list[Port]) -> None:
+        self.taken: set[int] = set()
+        self.places: dict[tuple[str, bool, frozenset[Endpoint]], list[int]] = {}
+        for n in reversed(range(len(ports))):
+            port = ports[n]
+            here = frozenset(each for each in port.endpoints if each.local)
+            for local, endpoints in ((False, frozenset(port.endpoints)), (True, here)):
+                self.places.setdefault((port.protocol, local, endpoints), []).append(n)
+
+    def take(self, protocol: str, endpoints: frozenset[Endpoint], *, local: bool) -> int | None:
+        """Find the first that has these endpoints, and that no NodePort has taken."""
+        left = self.places.get((protocol, local, endpoints), [])
+        while left and left[-1] in self.taken:
+            left.pop()
+        if left:
+            self.taken.add(left[-1])
+        return left[-1] if left else None
+
+
+def _join(ports: list[Port], free: _Free, server: Virtual, here: set[str], *, local: bool) -> None:
+    """Give a NodePort to the Service with its endpoints; with policy Local it has the local ones."""
+    policy: Policy = "Local" if local else "Cluster"
+    n = free.take(server.protocol, frozenset(_endpoints(server, here)), local=local)
+    if n is not None:
+        ports[n] = replace(ports[n], node_port=server.port, external_policy=policy)
+        return
     alone = replace(_port(server, here), cluster_ip="", service=f"nodeport-{server.port}", port=0, name="")
-    ports.append(replace(alone, node_port=server.port, external_policy=policy))  # type: ignore[arg-type]
+    ports.append(replace(alone, node_port=server.port, external_policy=policy))
