@@ -38,6 +38,7 @@ NFT = (FOLDER / "1x3.nft").read_text()
         ("iptables-save", "*nat\n:A - [0:0]\n-A A -j KUBE-SVC-X\nCOMMIT\n", "a chain the dump does not hold"),
         ("iptables-save", "*nat\n:A - [0:0]\nCOMMIT\n", "holds no KUBE-SERVICES chain of mode iptables"),
         ("nft", "table ip other {\n}\n", "holds no table ip kube-proxy"),
+        ("nft", NFT.replace(". tcp . 80 :", ". tcp . http :"), "holds a damaged address or port"),
         ("nft", NFT.rstrip().removesuffix("}"), "its } is missing"),
         ("ipvsadm", "TCP  10.0.0.1:80 rr\nhello\n", "d:2:1: is no line of ipvsadm -Ln"),
     ],
