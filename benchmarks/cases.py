@@ -6,7 +6,8 @@ from typing import Any
 
 from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.profile import Host, ModePrices, Parameter, Profile, SyncPrice
+from nodeportsim.scenario.prices import Host, ModePrices, Parameter, SyncPrice
+from nodeportsim.scenario.profile import Profile
 from nodeportsim.scenario.spec import (
     Background,
     Cluster,

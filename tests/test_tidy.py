@@ -49,7 +49,7 @@ LIBRARIES = {
     "rich_click": ("cli",),
     "scipy": ("theory", "metrics", "study", "calibrate"),
     "simpy": ("engine",),
-    "yaml": ("scenario", "study.experiment"),
+    "yaml": ("scenario", "study.experiment", "calibrate"),
 }
 SLOW = {"scipy", "pandas", "matplotlib", "numba", "networkx"}
 FILE_TOUCHERS = (

@@ -17,7 +17,8 @@ from nodeportsim.scenario.profile import mode_key
 if TYPE_CHECKING:
     from nodeportsim.kubeproxy.sync import SyncKind
     from nodeportsim.kubeproxy.walk import Packet
-    from nodeportsim.scenario.profile import ModeKey, Profile
+    from nodeportsim.scenario.prices import ModeKey
+    from nodeportsim.scenario.profile import Profile
     from nodeportsim.scenario.spec import Scenario
 
     from .records import Config, Node

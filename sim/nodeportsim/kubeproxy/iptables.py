@@ -209,7 +209,7 @@ def _node_ports(shape: Shape, position: float) -> tuple[Tested, ...]:
     """KUBE-NODEPORTS down to a position; the loopback rule of each port fails on its address."""
     loopback = (shape.rules_per_node_port - 1) * position
     return (
-        Tested("nat/PREROUTING", "KUBE-NODEPORTS", loopback, "address_mismatch"),
+        Tested("nat/PREROUTING", "KUBE-NODEPORTS", loopback, "loopback_mismatch"),
         Tested("nat/PREROUTING", "KUBE-NODEPORTS", position, "node_port_match"),
     )
 

@@ -168,7 +168,7 @@ def _choose(
     own_chain = 2 if _has_endpoint_chains(shape, port) else 0
     return (
         Tested(hook, chain, tests, "set_lookup", lookups=tests),
-        Tested(hook, chain, int(not sticky), lookups=int(not sticky)),
+        Tested(hook, chain, int(not sticky), lookups=int(not sticky), elements=0 if sticky else count),
         Tested(hook, "endpoint-*", own_chain),
     )
 

@@ -29,7 +29,9 @@ Mode = Literal["iptables", "ipvs", "nftables"]
 Packet = Literal["nodeport", "clusterip", "podip", "node", "established"]
 Verdict = Literal["accept", "reject", "drop"]
 Policy = Literal["Cluster", "Local"]
-RuleClass = Literal["address_mismatch", "node_port_match", "statistic", "recent", "set_lookup", "fixed"]
+RuleClass = Literal[
+    "address_mismatch", "loopback_mismatch", "node_port_match", "statistic", "recent", "set_lookup", "fixed"
+]
 
 LARGE_CLUSTER_ENDPOINTS = 1000
 """Above this many endpoints iptables mode drops comments and defers the removal of stale chains
@@ -175,6 +177,8 @@ class Tested:
         What they cost.
     lookups
         Set and map look-ups among them.
+    elements
+        Endpoints in the map that picks one of them.
     """
 
     hook: str
@@ -182,6 +186,7 @@ class Tested:
     rules: float
     rule_class: RuleClass = "fixed"
     lookups: float = 0
+    elements: float = 0
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,11 @@ class Walk:
     def lookups(self) -> float:
         """Set and map look-ups."""
         return sum(row.lookups for row in self.rows)
+
+    @property
+    def elements(self) -> float:
+        """Endpoints in the maps that pick one of them."""
+        return sum(row.elements for row in self.rows)
 
     def count(self, rule_class: RuleClass) -> float:
         """Rules of one class."""

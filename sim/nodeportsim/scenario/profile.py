@@ -14,153 +14,54 @@ loses all of it at every walk. ``cache="hot"`` and ``"cold"`` are the ends of an
 
 from __future__ import annotations
 
-import math
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 import nodeportsim
 from nodeportsim.errors import InputError
 from nodeportsim.kubeproxy.rules import structure, walk
-from nodeportsim.kubeproxy.sync import SyncCost
+from nodeportsim.scenario.prices import NONE, Host, ModeKey, ModePrices, Parameter, Part, SyncPrice
 
 if TYPE_CHECKING:
     from nodeportsim.kubeproxy.sync import SyncKind
     from nodeportsim.kubeproxy.walk import Mode, Packet, ServicePort, Shape, Walk
+    from nodeportsim.scenario.prices import Cache
 
-Cache = Literal["hot", "cold", "measured"]
-ModeKey = Literal["iptables-legacy", "iptables-nft", "nftables", "ipvs"]
 PACKETS_PER_REQUEST = 2
 """A small request and its answer on an open connection: one segment each, acknowledgements ride along."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Parameter(_Part):
-    """One number: value and standard error in the unit of its name, where it comes from, how sure."""
-
-    value: float
-    error: float | None
-    identified: bool
-    source: str
-    note: str = ""
-
-
-_NONE = Parameter(value=0.0, error=0.0, identified=True, source="no such rules in this mode")
-
-
-class SyncPrice(_Part):
-    """Coefficients of `nodeportsim.kubeproxy.sync.SyncCost`."""
-
-    constant_s: Parameter
-    per_service_port_s: Parameter = _NONE
-    per_endpoint_s: Parameter = _NONE
-    per_rule_squared_s: Parameter = _NONE
-
-    @property
-    def cost(self) -> SyncCost:
-        """The values alone."""
-        return SyncCost(**{name: getattr(self, name).value for name in type(self).model_fields})
-
-
-class Host(_Part):
-    """The path without rules, and what a node, masquerading or an overlay adds to it."""
-
-    connect_ns: Parameter
-    request_ns: Parameter
-    forward_connect_ns: Parameter
-    forward_request_ns: Parameter
-    masquerade_connect_ns: Parameter
-    overlay_connect_ns: Parameter
-    overlay_request_ns: Parameter
-    pod_share_ratio: Parameter
-
-
-class ModePrices(_Part):
-    """Prices of one proxy mode and backend. ``connect`` and ``request`` are of the whole path."""
-
-    connect_nodeport_ns: Parameter
-    connect_clusterip_ns: Parameter
-    connect_podip_ns: Parameter
-    request_nodeport_ns: Parameter
-    request_clusterip_ns: Parameter
-    request_podip_ns: Parameter
-    base_statistic_rules: Parameter = _NONE
-    address_mismatch_hot_ns: Parameter = _NONE
-    address_mismatch_cold_ns: Parameter = _NONE
-    node_port_match_hot_ns: Parameter = _NONE
-    node_port_match_cold_ns: Parameter = _NONE
-    address_mismatch_bytes: Parameter = _NONE
-    node_port_match_bytes: Parameter = _NONE
-    cache_capacity_bytes: Parameter = _NONE
-    cache_transition_width: Parameter = _NONE
-    cold_base_ratio: Parameter
-    statistic_ns: Parameter = _NONE
-    recent_ns: Parameter = _NONE
-    set_lookup_ns: Parameter = _NONE
-    sync_partial: SyncPrice
-    sync_full: SyncPrice
-    sync_restart: SyncPrice
-
-    def base_ns(self, what: Literal["connect", "request"], packet: Packet) -> float:
-        """Whole path of a packet kind without the long chains.
-
-        A connection to the node itself (``node``) is priced as one to a pod's address: it was not measured.
-        """
-        target = "podip" if packet == "node" else packet
-        parameter: Parameter = getattr(self, f"{what}_{target}_ns")
-        return parameter.value
-
-    def coldness(self, passed: Walk, cache: Cache) -> float:
-        """Where between hot (0) and cold (1) the rules of a walk are."""
-        if cache != "measured" or not self.cache_capacity_bytes.value:
-            return float(cache == "cold")
-        touched = passed.count("address_mismatch") * self.address_mismatch_bytes.value
-        touched += passed.count("node_port_match") * self.node_port_match_bytes.value
-        if not touched:
-            return 0.0
-        steps = math.log(touched / self.cache_capacity_bytes.value) / self.cache_transition_width.value
-        return 0.5 + 0.5 * math.tanh(steps / 2)
-
-    def rules_ns(self, passed: Walk, cache: Cache) -> float:
-        """Price of what a walk tests beyond the fixed rules, which are in the base."""
-        cold = self.coldness(passed, cache)
-        address, port = (
-            hot.value + cold * (full.value - hot.value)
-            for hot, full in (
-                (self.address_mismatch_hot_ns, self.address_mismatch_cold_ns),
-                (self.node_port_match_hot_ns, self.node_port_match_cold_ns),
-            )
-        )
-        return (
-            passed.count("address_mismatch") * address
-            + passed.count("node_port_match") * port
-            + passed.count("statistic") * self.statistic_ns.value
-            + passed.count("recent") * self.recent_ns.value
-            + passed.count("set_lookup") * self.set_lookup_ns.value
-        )
-
-
-class Profile(_Part):
+class Profile(Part):
     """All prices of one kernel and machine. Times of its methods are seconds of CPU."""
 
     name: str
     description: str
+    extends: str | None = None
     environment: dict[str, str]
     host: Host
     modes: dict[ModeKey, ModePrices]
 
+    def prices(self, key: ModeKey) -> ModePrices:
+        """Prices of a mode.
+
+        Raises
+        ------
+        InputError
+            The profile's data do not tell of this mode.
+        """
+        if key not in self.modes:
+            hint = f"it has {', '.join(self.modes)}; or take another profile: nodeportsim list profiles"
+            raise InputError(f"has no prices for {key}", field=f"profile {self.name}", hint=hint)
+        return self.modes[key]
+
     def path_s(self, key: ModeKey, packet: Packet, passed: Walk, *, cache: Cache = "measured") -> float:
         """Price the first packets of a connection over client, one node and pod together, as measured."""
-        prices = self.modes[key]
+        prices = self.prices(key)
         base_ns = prices.base_ns("connect", packet)
-        if packet in ("nodeport", "clusterip"):
-            base_ns -= prices.base_statistic_rules.value * prices.statistic_ns.value
         if packet == "nodeport" and not passed.masquerade:
             base_ns -= self.host.masquerade_connect_ns.value
         if cache == "cold":
@@ -171,7 +72,7 @@ class Profile(_Part):
         """Price a new connection at one node it crosses: forwarding, conntrack and rules, no end host."""
         hosts_s = (self.host.connect_ns.value - self.host.forward_connect_ns.value) * 1e-9
         if cache == "cold":
-            hosts_s *= self.modes[key].cold_base_ratio.value
+            hosts_s *= self.prices(key).cold_base_ratio.value
         return self.path_s(key, packet, passed, cache=cache) - hosts_s
 
     def walk_price(
@@ -206,7 +107,7 @@ class Profile(_Part):
 
     def request_s(self, key: ModeKey, packet: Packet) -> float:
         """Price a request and its answer on an open connection at one node it crosses."""
-        added_ns = self.modes[key].base_ns("request", packet) - self.host.request_ns.value
+        added_ns = self.prices(key).base_ns("request", packet) - self.host.request_ns.value
         return (self.host.forward_request_ns.value + added_ns) * 1e-9
 
     def packet_s(self, key: ModeKey, packet: Packet) -> float:
@@ -237,7 +138,7 @@ class Profile(_Part):
 
     def sync_s(self, key: ModeKey, shape: Shape, kind: SyncKind) -> float:
         """Duration of a sync of kube-proxy's rules for this cluster."""
-        price: SyncPrice = getattr(self.modes[key], f"sync_{kind}")
+        price: SyncPrice = getattr(self.prices(key), f"sync_{kind}")
         rules = structure(mode_of(key), shape).rule_count("nat/")
         return price.cost.duration_s(
             service_ports=sum(n for n, _ in shape.ports), endpoints=shape.endpoints, rules=rules
@@ -257,7 +158,7 @@ def _parameters(prefix: str, part: BaseModel) -> list[tuple[str, Parameter]]:
     for name in type(part).model_fields:
         value = getattr(part, name)
         if isinstance(value, Parameter):
-            found += [] if value is _NONE else [(f"{prefix}.{name}", value)]
+            found += [] if value is NONE else [(f"{prefix}.{name}", value)]
         else:
             found += _parameters(f"{prefix}.{name}", value)
     return found
@@ -306,15 +207,48 @@ def load_profile(name_or_path: str | Path) -> Profile:
         path = data_folder("models") / name_or_path
     path = path / "profile.yaml" if path.suffix != ".yaml" else path
     if not path.is_file():
-        close = get_close_matches(str(name_or_path), profiles(), n=1) or profiles()
+        close = get_close_matches(str(name_or_path), profiles()) or profiles()
         raise InputError(
             "must be a profile", field="profile", got=str(name_or_path), hint=f"there are: {', '.join(close)}"
         )
     try:
-        return Profile.model_validate(yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader))
-    except yaml.YAMLError as error:
+        declared = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
+        return Profile.model_validate(_extended(declared))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be YAML", hint=str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(first["msg"].lower(), field=field, got=first["input"], hint=str(path)) from error
+
+
+def _extended(declared: Any) -> Any:
+    """Fill in what a profile takes over from the one it extends: host and the modes it names, no others."""
+    if not isinstance(declared, dict) or "extends" not in declared:
+        return declared
+    name = declared["extends"]
+    base = load_profile(name)
+    whole: dict[str, Any] = {**declared, "host": _taken_over(base.host, name) | (declared.get("host") or {})}
+    modes = declared.get("modes") or {}
+    whole["modes"] = {
+        key: _taken_over(base.modes[key], name) | (own or {}) if key in base.modes else own
+        for key, own in modes.items()
+    }
+    return whole
+
+
+def _taken_over(part: Host | ModePrices, name: str) -> dict[str, Any]:
+    """Give the numbers of another profile: here nothing identifies them."""
+
+    def borrow(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "identified" not in value:
+            return {field: borrow(inner) for field, inner in value.items()}
+        if value["source"] == NONE.source:
+            return value
+        note = f"taken over from {name}, not measured here. {value['note']}".strip()
+        return value | {"identified": False, "source": f"../{name}/profile.yaml", "note": note}
+
+    taken: dict[str, Any] = borrow(part.model_dump())
+    return taken

@@ -85,10 +85,12 @@ def _prices(scenario: Scenario, profile: Profile, packet: str) -> limits.Prices:
     from nodeportsim.scenario.profile import mode_key
 
     proxy = scenario.cluster.proxy
-    prices, host = profile.modes[mode_key(proxy.mode, proxy.backend)], profile.host
+    prices, host = profile.prices(mode_key(proxy.mode, proxy.backend)), profile.host
     base_ns = prices.base_ns("connect", "nodeport" if packet == "nodeport" else "podip")
     if packet == "nodeport":
-        base_ns -= prices.base_statistic_rules.value * prices.statistic_ns.value
+        base_ns += prices.map_element_ns.value * scenario.service.replicas
+        loopback = proxy.mode == "iptables" and proxy.localhost_node_ports
+        base_ns += prices.loopback_mismatch_hot_ns.value * loopback
     return limits.Prices(
         base_s=(base_ns - host.connect_ns.value + host.forward_connect_ns.value) * 1e-9,
         services_rule_s=prices.address_mismatch_hot_ns.value * 1e-9,
