@@ -15,6 +15,7 @@ from nodeportsim.cli.answers import check, experiment, run
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
 from nodeportsim.cli.looks import list_, ports, schema
+from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
 
 
@@ -25,5 +26,5 @@ def main() -> None:
     """Simulate the traffic that enters a Kubernetes cluster through a NodePort."""
 
 
-for command in (run, check, experiment, calibrate, ports, explain, list_, schema):
+for command in (run, check, experiment, measure, calibrate, ports, explain, list_, schema):
     main.add_command(command)
