@@ -13,7 +13,7 @@ PEERS_PYTHON ?= $(shell for p in python3.13 python3.12 python3; do \
 CLUSTER := tests/golden/clusters/five-nodes.json
 EXPERIMENTS := $(notdir $(patsubst %/experiment.yaml,%,$(wildcard experiments/*/experiment.yaml)))
 
-.PHONY: demo test test-long soak check format bench bench-peers experiments $(EXPERIMENTS) models validation clean
+.PHONY: demo test test-long soak check format bench bench-peers models validation experiments $(EXPERIMENTS) clean
 
 demo: $(READY)  ## a node of a real cluster loses power: a table, and report.html
 	$(BIN)/nodeportsim run $(CLUSTER) --service default/my-nodeport-service --out runs/demo \
@@ -43,13 +43,13 @@ bench: $(READY)  ## the engine against plain C and idiomatic SimPy, growth, memo
 bench-peers:  ## the plain path on seven simulators, in an environment of their own
 	$(PEERS_PYTHON) benchmarks/peers/bench.py
 
+models: $(READY)  ## the shipped profiles, fitted again from the rows in their folders
+	$(BIN)/python -m nodeportsim.calibrate.shipped
+
 experiments: $(EXPERIMENTS)  ## the published results, made again
 
 $(EXPERIMENTS): $(READY)
 	$(BIN)/nodeportsim experiment $@ --out results/$@
-
-models: $(READY)  ## the shipped profiles, from their data
-	$(BIN)/python -m nodeportsim.calibrate.shipped
 
 validation: $(READY)  ## predicted against measured: results/validation, docs/validation.md
 	$(BIN)/nodeportsim validate --out results/validation --page docs/validation.md

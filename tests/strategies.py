@@ -91,6 +91,7 @@ def clusters() -> SearchStrategy[spec.Cluster]:
         spec.Proxy,
         mode=st.sampled_from(get_args(spec.Mode)),
         scheduler=st.sampled_from(("rr", "wrr", "lc", "wlc", "sh")),
+        first_position=st.sampled_from((None, None, 1)),
         min_sync_period_s=st.sampled_from((0.0, 0.2)),
     )
     conntrack = st.builds(

@@ -321,7 +321,7 @@ def said(path: Path) -> bool:
 
 
 def test_the_architecture_stays_readable() -> None:
-    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 200
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 220
 
 
 def test_the_table_of_purposes_is_that_of_the_draws() -> None:

@@ -72,6 +72,7 @@ def _quality(fit: Fit) -> Iterator[str]:
     if table is None or table.empty:
         yield "No cell could be held out: too few were measured. Nothing is known of its errors.\n"
         return
+    yield from (f"**{warning}.**\n\n" for warning in fit.warnings)
     yield "| mode | of | target | cells | median | p90 | largest |\n|---|---|---|---:|---:|---:|---:|\n"
     for row in table.to_dict("records"):
         errors = [row[f"{which}_error"] for which in ("median", "p90", "max")]

@@ -36,6 +36,10 @@ COLD, REQUESTS, PATHS = (
 SYNCS, LOADING = "kubeproxy_sync_time.csv", "rule_programming_time.csv"
 
 
+DOUBTFUL, ABSURD = 0.15, 0.5
+"""Half of a mode's cells missed by more: a warning, a refusal."""
+
+
 @dataclass(kw_only=True)
 class Fit:
     """What one folder of measurements says.
@@ -51,6 +55,8 @@ class Fit:
         the fit that did not see the held out cells), ``held``.
     tied
         Pairs of numbers per mode that the data cannot tell apart.
+    warnings
+        What the data say against the fit.
     """
 
     label: str
@@ -58,6 +64,7 @@ class Fit:
     modes: dict[ModeKey, list[tuple[Estimate, str]]] = field(default_factory=dict)
     cells: list[pd.DataFrame] = field(default_factory=list)
     tied: dict[ModeKey, list[tuple[str, str, float]]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def table(self) -> pd.DataFrame:
         """All cells."""
@@ -93,7 +100,7 @@ def fit(measured: Measurements, *, label: str | None = None) -> Fit:
     Raises
     ------
     InputError
-        No such environment; or too little to fit one price.
+        No such environment; too little to fit a price; or data that contradict themselves.
     """
     if label is not None and label not in measured.labels:
         raise InputError(
@@ -135,6 +142,7 @@ def _fit_mode(found: Fit, measured: Measurements, rows: pd.DataFrame, mode: Mode
     else:
         held, blind = np.zeros(len(seen), dtype=bool), None
     whole = solve(model, counts, quiet_ns)
+    _doubt(found, mode, np.abs(whole.predict_ns(counts) / quiet_ns - 1))
     table = seen.rename(columns={"quiet_ns": "measured_ns"})
     found.cells.append(table.assign(predicted_ns=(blind or whole).predict_ns(counts), held=held))
     found.tied[mode] = whole.tied()
@@ -150,6 +158,23 @@ def _fit_mode(found: Fit, measured: Measurements, rows: pd.DataFrame, mode: Mode
     source = SYNCS if (own["mode"] == mode).any() else LOADING
     prices += [(estimate, f"data/{source}") for estimate in programming.sync_prices(own, loading, mode)]
     found.modes[mode] = prices
+
+
+def _doubt(found: Fit, mode: ModeKey, errors: np.ndarray) -> None:
+    """Say how badly the cells of a mode fit, where they do.
+
+    Raises
+    ------
+    InputError
+        They contradict one another, or are no times of these rules.
+    """
+    median = float(np.median(errors))
+    if median > ABSURD:
+        hint = "the rows contradict one another, or are not what their columns say: look at the typical times"
+        rule = f"fits no prices: half of its {len(errors)} cells are missed by more than {median:.0%}"
+        raise InputError(rule, field=f"mode {mode}", got=found.label, hint=hint)
+    if median > DOUBTFUL:
+        found.warnings.append(f"{mode}: half of the cells are missed by more than {median:.0%}")
 
 
 def _held(seen: pd.DataFrame) -> np.ndarray:
