@@ -1,4 +1,4 @@
-"""What first packets cost spreads around their price: log-normal, the mean unchanged, nobody else's draws moved."""
+"""What first packets cost spreads around their price: log-normal, mean unchanged, no other draw moved."""
 
 from __future__ import annotations
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 @click.option("--example", metavar="NAME", help="A scenario that comes with the package: `list examples`.")
 @question
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's.")
+@click.option("--profile", metavar="NAME|FOLDER", help="Prices: short for `--set cluster.profile=`.")
+@click.option("--uncertainty", is_flag=True, help="Let the intervals hold the errors of the prices.")
 @work
 @folder(required=False)
 @output("table", "json", "csv", "markdown")
@@ -41,6 +43,8 @@ def run(
     sets: tuple[str, ...],
     service: str | None,
     seed: int | None,
+    profile: str | None,
+    uncertainty: bool,
     replications: int | None,
     engine: Engine | None,
     jobs: int,
@@ -53,7 +57,8 @@ def run(
     from nodeportsim.study.run import choose_engine
     from nodeportsim.study.store import staged
 
-    given = {"run.seed": seed, "run.replications": replications}
+    given = {"run.seed": seed, "run.replications": replications, "cluster.profile": profile}
+    given |= {"run.uncertainty": "true"} if uncertainty else {}
     sets += tuple(f"{path}={value}" for path, value in given.items() if value is not None)
     scenario = read_scenario(file, example, sets, service)
     if kind == "table" and out is None:

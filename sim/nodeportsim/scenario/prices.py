@@ -71,8 +71,8 @@ class SyncPrice(Part):
 class Host(Part):
     """The path without rules, and what a node, masquerading or an overlay adds to it.
 
-    ``connect_spread_ratio`` is the standard deviation of the logarithm of what a first packet costs, around its
-    price: 0 where only quiet times were measured.
+    ``connect_spread_ratio`` is the standard deviation of the logarithm of what a first packet costs, around
+    its price: 0 where only quiet times were measured.
     """
 
     connect_ns: Parameter
