@@ -142,7 +142,7 @@ def test_options_are_fields_of_the_scenario() -> None:
 
 
 def test_a_profile_and_uncertainty_are_fields_of_the_scenario_too() -> None:
-    options = ("-o", "json", "--engine", "simpy", "--profile", "kernel-6.1", "--set", "mode=nftables")
+    options = ("-o", "json", "--engine", "simpy", "--profile", "kernel-6.1", "--set", "mode=ipvs")
     certain, wide = (
         json.loads(call("run", "tiny.yaml", *options, *more).stdout)["provenance"]
         for more in ((), ("--uncertainty",))
