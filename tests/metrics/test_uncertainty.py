@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from nodeportsim.metrics import histogram
 from nodeportsim.metrics.compare import compare
 from nodeportsim.metrics.intervals import Estimate, mean_interval, quantile_interval, t_factor
 from nodeportsim.metrics.summarise import summarise
-from nodeportsim.metrics.uncertainty import NOT_SEEN, moved, widened
+from nodeportsim.metrics.uncertainty import NOT_SEEN, moved, widened, with_prices
 
 PRICE_SD, CHANCE_SD = 2.0, 3.0
 
@@ -90,8 +91,14 @@ def test_a_quantile_covers_its_value_at_the_true_prices_though_the_pooled_one_li
 
 
 def test_an_interval_stays_where_its_quantity_can_be() -> None:
-    found = widened(Estimate(estimate=0.9, low=0.8, high=0.95), [-0.5, 0.5] * 10, (0.0, 1.0))
-    assert (found.low, found.high) == (pytest.approx(0.0), 1.0)
+    def tree(runs: list[float]) -> dict[str, Any]:
+        row = {"estimate": float(np.mean(runs)), "low": 0.8, "high": 0.95}
+        return {"share": row, "times": [row]}
+
+    found = with_prices(tree, [0.1, 1.7] * 10, [0.9] * 20)  # type: ignore[arg-type]  # Any runs will do.
+    assert (found["share"]["low"], found["share"]["high"]) == (0.0, 1.0)
+    assert found["times"][0]["low"] == 0.0
+    assert found["times"][0]["high"] > 1.0
 
 
 def test_what_has_no_interval_gets_none_and_effects_too_few_take_it_away() -> None:
@@ -129,10 +136,13 @@ def test_a_summary_widens_every_interval_and_changes_no_count(
     mean, effects = narrow["latency_s"]["mean"], np.subtract(*means)
     half = math.hypot(mean["high"] - mean["estimate"], t_factor(12) * effects.std(ddof=1))
     assert wide["latency_s"]["mean"]["high"] == pytest.approx(mean["estimate"] + half, rel=1e-6)
-    at_values = summarise(plain)["latency_s"]["p90"]["estimate"]
+    at_values = summarise(plain)["latency_s"]["p90"]
     p90s = [[summarise([r])["latency_s"]["p90"]["estimate"] for r in side] for side in sides]
-    shift = np.subtract(*p90s).mean()
-    assert wide["latency_s"]["p90"]["estimate"] == pytest.approx(at_values + shift, rel=1e-6)
+    moves = np.subtract(*p90s)
+    found, half = wide["latency_s"]["p90"], t_factor(12) * moves.std(ddof=1) * math.sqrt(1 + 1 / 12)
+    up = math.hypot(at_values["high"] - at_values["estimate"], half)
+    assert found["estimate"] == pytest.approx(at_values["estimate"] + moves.mean(), rel=1e-6)
+    assert found["high"] - found["estimate"] == pytest.approx(up, rel=1e-6)
     share = wide["phases"]["during"]["failed_ratio"]
     assert share == narrow["phases"]["during"]["failed_ratio"]  # No price has a part in it.
 
@@ -148,9 +158,11 @@ def test_a_comparison_is_of_what_the_prices_do_to_the_difference() -> None:
     assert {
         (row["difference"], row["low"], row["high"]) for row in same if row["metric"] != "failed_ratio"
     } == {(0.0, 0.0, 0.0)}
-    (found,) = (r for r in compare(plain, own, nominal=(plain, plain)) if r["metric"] == "latency_mean_s")
-    means = [[float(r.latency_sum_ns.sum()) * 1e-9 / r.succeeded for r in side] for side in (own, plain)]
-    effects = np.subtract(*means)
-    half = t_factor(12) * effects.std(ddof=1) * math.sqrt(1 + 1 / 12)
-    assert found["high"] - found["difference"] == pytest.approx(half)
-    assert found["difference"] == pytest.approx(effects.mean())
+    rows = {row["metric"]: row for row in compare(plain, own, nominal=(plain, plain))}
+    for metric, name in (("latency_mean_s", "mean"), ("latency_p50_s", "p50")):
+        each = [[summarise([r])["latency_s"][name]["estimate"] for r in side] for side in (own, plain)]
+        effects, row = np.subtract(*each), rows[metric]
+        half = t_factor(12) * effects.std(ddof=1) * math.sqrt(1 + 1 / 12)
+        assert row["difference"] == pytest.approx(effects.mean(), rel=1e-4)
+        assert row["high"] - row["difference"] == pytest.approx(half, rel=1e-4)
+        assert row["b"] - row["a"] == pytest.approx(row["difference"])

@@ -17,7 +17,7 @@ from nodeportsim.metrics.intervals import t_factor
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.prices import LONG_CLASSES, Parameter
 from nodeportsim.scenario.profile import Profile, load_profile
-from nodeportsim.scenario.spec import Cluster, Proxy, Run, Scenario
+from nodeportsim.scenario.spec import Cluster, Proxy, Run, Scenario, Service
 from nodeportsim.study.run import compare, run
 from nodeportsim.study.uncertainty import draw_price, is_uncertain, place, sample, sampled_prices
 
@@ -119,23 +119,19 @@ def test_no_rule_is_cheaper_out_of_the_cache_than_in_it() -> None:
 
 
 def test_no_draw_makes_a_node_or_a_pod_pay_less_than_nothing() -> None:
-    """With errors as large as the prices some differences of paths would come out negative."""
-    vague = {n: price(5000.0, error=5000.0) for n in type(SHIPPED.host).model_fields if n.endswith("_ns")}
+    """With errors larger than the prices some differences of paths would come out negative."""
+    vague = {n: price(5000.0, error=20_000.0) for n in type(SHIPPED.host).model_fields if n.endswith("_ns")}
     profile = SHIPPED.model_copy(update={"host": SHIPPED.host.model_copy(update=vague)})
     port = ServicePort(endpoints=3)
     shape = Shape(((1, port),))
-    paid = [
-        cost
-        for k in range(50)
-        for drawn in [sample(SMALL, profile, k)]
-        for cost in (
-            sum(drawn.walk_price("iptables-nft", shape, port, "nodeport", position=1)),
-            drawn.request_s("iptables-nft", "nodeport"),
-            drawn.pod_connect_s,
-            drawn.pod_request_s,
-        )
-    ]
-    assert min(paid) == 0.0
+    found = [sample(SMALL, profile, k) for k in range(50)]
+    paid = {
+        "walk": [sum(p.walk_price("iptables-nft", shape, port, "nodeport", position=1)) for p in found],
+        "request": [p.request_s("iptables-nft", "nodeport") for p in found],
+        "accept": [p.pod_connect_s for p in found],
+        "answer": [p.pod_request_s for p in found],
+    }
+    assert {name: min(costs) for name, costs in paid.items()} == dict.fromkeys(paid, 0.0)
 
 
 # -- runs ----------------------------------------------------------------------------------------
@@ -145,12 +141,12 @@ GIVEN: list[tuple[int, Profile]] = []
 
 @pytest.fixture
 def priced_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An engine whose every latency is a thousand times the profile's price of a connection."""
+    """An engine whose every latency is a thousand times the price of a connection, for each pod."""
 
-    def simulate(_: Scenario, replication: int = 0, *, profile: Profile, **__: Any) -> Any:
+    def simulate(scenario: Scenario, replication: int = 0, *, profile: Profile, **__: Any) -> Any:
         GIVEN.append((replication, profile))
-        time_ns = int(profile.host.connect_ns.value * 1000)
-        return synthetic.replication(replication, duration_s=3, every_ns=time_ns)
+        every_ns = int(profile.host.connect_ns.value * 1000) * scenario.service.replicas
+        return synthetic.replication(replication, duration_s=3, every_ns=every_ns)
 
     GIVEN.clear()
     monkeypatch.setattr(engine, "simulate", simulate)
@@ -165,7 +161,8 @@ def test_the_interval_is_as_wide_as_the_error_of_the_price_however_many_replicat
 ) -> None:
     scenario = SMALL.model_copy(update={"run": SMALL.run.model_copy(update={"replications": replications})})
     mean = run(scenario).summary["latency_s"]["mean"]
-    prices_s = [sample(scenario, SHIPPED, k).host.connect_ns.value * 1e-6 for k in range(replications)]
+    pods_s = scenario.service.replicas * 1e-6
+    prices_s = [sample(scenario, SHIPPED, k).host.connect_ns.value * pods_s for k in range(replications)]
     half_s = t_factor(replications) * np.std(prices_s, ddof=1) * np.sqrt(1 + 1 / replications)
     assert mean["high"] - mean["estimate"] == pytest.approx(half_s, rel=0.02)
     assert mean["estimate"] == pytest.approx(np.mean(prices_s), rel=1e-3)
@@ -189,6 +186,17 @@ def test_both_sides_of_a_comparison_draw_the_same_prices() -> None:
     assert hosts[:24] == hosts[24:]
     row = compare(*sides).set_index("metric").loc["latency_mean_s"]
     assert (row["difference"], row["low"], row["high"]) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.usefixtures("priced_engine")
+def test_a_difference_that_depends_on_the_price_is_as_uncertain_as_the_price() -> None:
+    """One pod more costs one price more; of the 3 pods that both have the price cancels."""
+    more = SMALL.model_copy(update={"service": Service(replicas=SMALL.service.replicas + 1)})
+    row = compare(run(SMALL), run(more)).set_index("metric").loc["latency_mean_s"]
+    prices_s = [sample(SMALL, SHIPPED, k).host.connect_ns.value * 1e-6 for k in range(12)]
+    half_s = t_factor(12) * np.std(prices_s, ddof=1) * np.sqrt(1 + 1 / 12)
+    assert row["high"] - row["difference"] == pytest.approx(half_s, rel=1e-3)
+    assert row["difference"] == pytest.approx(np.mean(prices_s), rel=1e-3)
 
 
 def test_a_run_with_drawn_prices_is_not_compared_with_one_without() -> None:
