@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from nodeportsim.scenario import clients, spec
 from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.profile import load_profile
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
+
+    from nodeportsim.scenario.profile import Profile
 
 POLICIES = """
 from nodeportsim import policy
@@ -63,6 +66,14 @@ CLOCKS = spec.ControlPlane(
     kubelet_relist_s=0.1,
 )
 QUICK_PROBE = spec.Probe(period_s=0.2, timeout_s=0.1, failure_threshold=2)
+
+
+def uneven(sigma: float) -> Profile:
+    """The shipped prices, but first packets spread around them."""
+    profile = load_profile("kernel-6.18")
+    parameter = profile.host.connect_ns.model_copy(update={"value": sigma, "error": None})
+    host = profile.host.model_copy(update={"connect_spread_ratio": parameter})
+    return profile.model_copy(update={"host": host})
 
 
 def laws(means_s: tuple[float, ...] = (0.01, 0.001, 0.04)) -> SearchStrategy[Law]:

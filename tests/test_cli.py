@@ -141,6 +141,17 @@ def test_options_are_fields_of_the_scenario() -> None:
     assert summary["provenance"]["mode"] == "ipvs"
 
 
+def test_a_profile_and_uncertainty_are_fields_of_the_scenario_too() -> None:
+    options = ("-o", "json", "--engine", "simpy", "--profile", "kernel-6.1", "--set", "mode=ipvs")
+    certain, wide = (
+        json.loads(call("run", "tiny.yaml", *options, *more).stdout)["provenance"]
+        for more in ((), ("--uncertainty",))
+    )
+    assert certain["profile"] == wide["profile"] == "kernel-6.1"
+    assert "sampled_prices" not in certain
+    assert wide["sampled_prices"] > 0
+
+
 def test_a_real_cluster_runs_by_the_name_of_its_service() -> None:
     answer = call(
         "run", FIVE_NODES, "--service", WEB, "--set", "duration=1s", "--replications", "1", "-o", "json"

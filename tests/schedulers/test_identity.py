@@ -9,7 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from strategies import scenarios
+from strategies import scenarios, uneven
 
 from nodeportsim.engine import build, records
 from nodeportsim.engine.compiled import kernel
@@ -21,6 +21,8 @@ from nodeportsim.scenario.spec import Background, Cluster, Event, Proxy, Run, Sc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nodeportsim.scenario.profile import Profile
 
 TRACE = 5_000
 
@@ -36,9 +38,11 @@ def _room(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def differences(scenario: Scenario) -> list[str]:
+def differences(scenario: Scenario, profile: Profile | None = None) -> list[str]:
     """Names of what the two schedulers disagree on, floats compared as bits."""
-    one, other = (simulate(scenario, 3, engine=engine, trace=TRACE) for engine in ("simpy", "compiled"))
+    one, other = (
+        simulate(scenario, 3, engine=engine, profile=profile, trace=TRACE) for engine in ("simpy", "compiled")
+    )
     return [field.name for field in fields(Replication) if not _same(one, other, field.name)]
 
 
@@ -65,6 +69,12 @@ def busy(**changes: object) -> Scenario:
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_on_random_scenarios_both_schedulers_leave_the_same_trace(scenario: Scenario) -> None:
     assert differences(scenario) == []
+
+
+@given(scenarios())
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+def test_where_first_packets_spread_both_schedulers_leave_the_same_trace(scenario: Scenario) -> None:
+    assert differences(scenario, uneven(1.0)) == []
 
 
 @pytest.mark.long

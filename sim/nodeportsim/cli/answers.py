@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 @question
 @dump_options
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's.")
+@click.option("--profile", metavar="NAME|FOLDER", help="Prices: short for `--set cluster.profile=`.")
+@click.option("--uncertainty", is_flag=True, help="Let the intervals hold the errors of the prices.")
 @work
 @folder(required=False)
 @output("table", "json", "csv", "markdown")
@@ -46,6 +48,8 @@ def run(
     from_nft: str | None,
     from_ipvsadm: str | None,
     seed: int | None,
+    profile: str | None,
+    uncertainty: bool,
     replications: int | None,
     engine: Engine | None,
     jobs: int,
@@ -58,7 +62,8 @@ def run(
     from nodeportsim.study.run import choose_engine
     from nodeportsim.study.store import staged
 
-    given = {"run.seed": seed, "run.replications": replications}
+    given = {"run.seed": seed, "run.replications": replications, "cluster.profile": profile}
+    given |= {"run.uncertainty": "true"} if uncertainty else {}
     sets += tuple(f"{path}={value}" for path, value in given.items() if value is not None)
     dump = given_dump(from_iptables_save, from_nft, from_ipvsadm)
     if dump is None:

@@ -125,6 +125,7 @@ class Rules:
         node.packet_s = self.profile.request_s(self.key, self.packet)
         node.transit_packet_s = self.profile.request_s(self.key, "podip")
         config.accept_s, config.accept_packet_s = self.profile.pod_connect_s, self.profile.pod_request_s
+        config.spread_sigma = self.profile.host.connect_spread_ratio.value
         if self.scenario.cluster.network.overlay == "vxlan":
             config.overlay_s = self.profile.overlay_connect_s
             config.overlay_packet_s = self.profile.overlay_request_s

@@ -238,6 +238,7 @@ class Run(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     warmup_s: Duration | None = Field(None, description="default: MSER-5 without events, none with")
     drain_s: Duration | None = Field(None, description="default: the longest deadline")
+    uncertainty: bool = Field(False, description="draw each replication's prices from the profile's errors")
 
 
 class Scenario(Spec):
