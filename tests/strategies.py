@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from nodeportsim.scenario import clients, spec
 from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.profile import load_profile
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
+
+    from nodeportsim.scenario.profile import Profile
 
 POLICIES = """
 from nodeportsim import policy
@@ -65,6 +68,14 @@ CLOCKS = spec.ControlPlane(
 QUICK_PROBE = spec.Probe(period_s=0.2, timeout_s=0.1, failure_threshold=2)
 
 
+def uneven(sigma: float) -> Profile:
+    """The shipped prices, but first packets spread around them."""
+    profile = load_profile("kernel-6.18")
+    parameter = profile.host.connect_ns.model_copy(update={"value": sigma, "error": None})
+    host = profile.host.model_copy(update={"connect_spread_ratio": parameter})
+    return profile.model_copy(update={"host": host})
+
+
 def laws(means_s: tuple[float, ...] = (0.01, 0.001, 0.04)) -> SearchStrategy[Law]:
     means = st.sampled_from(means_s)
     plain = st.builds(Law, dist=st.sampled_from(("constant", "exponential", "uniform")), mean_s=means)
@@ -91,6 +102,7 @@ def clusters() -> SearchStrategy[spec.Cluster]:
         spec.Proxy,
         mode=st.sampled_from(get_args(spec.Mode)),
         scheduler=st.sampled_from(("rr", "wrr", "lc", "wlc", "sh")),
+        first_position=st.sampled_from((None, None, 1)),
         min_sync_period_s=st.sampled_from((0.0, 0.2)),
     )
     conntrack = st.builds(

@@ -90,11 +90,13 @@ def replication(
     connections: int | None = None,
     fault: tuple[float, float] | None = None,
     service_s: float = 0.005,
+    every_ns: int | None = None,
 ) -> Replication:
     """Make one replication.
 
     `fault` is (start, detected): between these instants the last node is dead. `connections` is the
-    size of the connection pool; None means a connection per request.
+    size of the connection pool; None means a connection per request. `every_ns`
+    is what each request takes, in place of exponential times.
     """
     rng = np.random.default_rng([seed, number])
     offered = int(rng.poisson(rate_rps * duration_s))
@@ -104,6 +106,9 @@ def replication(
     failed = hurt & (rng.random(offered) < 0.8)
     cause = rng.choice([0, 4], p=[0.75, 0.25], size=offered)  # connect_timeout, request_timeout
     stages_ns = _stages_ns(rng, offered, hurt, service_s)
+    if every_ns is not None:
+        stages_ns[:] = 0
+        stages_ns[:, STAGES.index("service")] = every_ns
     ok = ~failed
     live = nodes - 1 if fault is not None and nodes > 1 else nodes
     return Replication(

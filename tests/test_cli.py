@@ -141,6 +141,17 @@ def test_options_are_fields_of_the_scenario() -> None:
     assert summary["provenance"]["mode"] == "ipvs"
 
 
+def test_a_profile_and_uncertainty_are_fields_of_the_scenario_too() -> None:
+    options = ("-o", "json", "--engine", "simpy", "--profile", "kernel-6.1", "--set", "mode=ipvs")
+    certain, wide = (
+        json.loads(call("run", "tiny.yaml", *options, *more).stdout)["provenance"]
+        for more in ((), ("--uncertainty",))
+    )
+    assert certain["profile"] == wide["profile"] == "kernel-6.1"
+    assert "sampled_prices" not in certain
+    assert wide["sampled_prices"] > 0
+
+
 def test_a_real_cluster_runs_by_the_name_of_its_service() -> None:
     answer = call(
         "run", FIVE_NODES, "--service", WEB, "--set", "duration=1s", "--replications", "1", "-o", "json"
@@ -234,6 +245,48 @@ def test_explain_counts_every_service_of_a_dump() -> None:
     assert with_orphan["ipvs"] == without["ipvs"]
 
 
+DUMPS = Path(__file__).parent / "golden" / "dumps"
+SAVED = str(DUMPS / "10x3.iptables-save")
+
+
+@pytest.mark.parametrize(
+    ("option", "file", "mode", "services"),
+    [
+        ("--from-iptables-save", "10x3.iptables-save", "iptables", 11),
+        ("--from-nft", "3x1local.nft", "nftables", 4),
+        ("--from-ipvsadm", "1x1.ipvs.txt", "ipvs", 2),
+    ],
+)
+def test_explain_rules_lists_the_services_of_a_dump(option: str, file: str, mode: str, services: int) -> None:
+    answer = call("explain", "rules", option, str(DUMPS / file), "-o", "json")
+    assert answer.exit_code == 0
+    told = json.loads(answer.stdout)
+    assert (told["mode"], len(told["services"]), told["unknown"]) == (mode, services, {})
+    table = call("explain", "rules", option, str(DUMPS / file)).stdout
+    assert f"mode {mode}: rules a first packet tests" in table
+
+
+def test_explain_rules_traces_one_service_of_a_dump() -> None:
+    arguments = ("explain", "rules", "--from-iptables-save", SAVED, "--service", "lab/svc-00003")
+    told = json.loads(call(*arguments, "-o", "json").stdout)
+    assert told.keys() == {"nodeport", "clusterip"}
+    rows = told["nodeport"]["rules"]
+    assert sum(row["rules"] for row in rows if row["chain"] == "KUBE-EXT-*") == 2
+    assert "KUBE-NODEPORTS" in call(*arguments).stdout
+
+
+def test_a_run_over_a_dump_takes_its_proxy_and_says_so() -> None:
+    service = ("--set", "service.namespace=lab", "--set", "service.name=svc-00003")
+    command = ("run", "tiny.yaml", "--engine", "simpy", "-o", "json", *service)
+    nft = call(*command, "--from-nft", str(DUMPS / "10x3.nft"))
+    assert nft.exit_code == 0, nft.stderr
+    provenance = json.loads(nft.stdout)["provenance"]
+    assert provenance["mode"] == "nftables"
+    assert any("one node's dump: 11 service ports" in note for note in provenance["assumptions"])
+    won = call(*command, "--from-nft", str(DUMPS / "10x3.nft"), "--set", "proxy.mode=ipvs")
+    assert json.loads(won.stdout)["provenance"]["mode"] == "ipvs"
+
+
 def test_an_experiment_writes_its_table_figures_and_conclusions(folder: Path) -> None:
     Path("base.yaml").write_text(SCENARIO)
     Path("e.yaml").write_text(
@@ -286,6 +339,14 @@ def test_a_broken_threshold_is_exit_1_after_the_answer(folder: Path) -> None:
         ["ports", "missing.yaml"],
         ["explain", "rules", "missing.yaml"],
         ["no-such-command"],
+        ["explain", "rules"],
+        ["explain", "rules", "tiny.yaml", "--from-nft", SAVED],
+        ["explain", "rules", "tiny.yaml", "--profile", "kernel-6.18"],
+        ["explain", "rules", "--from-nft", SAVED],
+        ["explain", "rules", "--from-nft", SAVED, "--from-ipvsadm", SAVED],
+        ["explain", "rules", "--from-iptables-save", SAVED, "--set", "proxy.mode=ipvs"],
+        ["explain", "rules", "--from-iptables-save", SAVED, "--service", "lab/none"],
+        ["run", "tiny.yaml", "--from-iptables-save", SAVED],
     ],
 )
 def test_a_wrong_call_is_exit_2_and_writes_nothing(folder: Path, arguments: list[str]) -> None:

@@ -21,7 +21,10 @@ from nodeportsim.study.findings import digest
 from nodeportsim.study.run import run
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "docs" / "five-figures.md", *sorted(ROOT.glob("experiments/*/README.md"))]
+PAGES = [
+    ROOT / "docs" / "five-figures.md",
+    *(page.with_name("README.md") for page in sorted(ROOT.glob("experiments/*/experiment.yaml"))),
+]
 UNITS = {"": 1.0, "%": 0.01, "s": 1.0, "ms": 1e-3, "µs": 1e-6}
 EVIDENCE = r"^\| ([^|]+) \| (?:`(\w+)` \| )?`([^|`]+)` \| `([\w.]+)` \| (\w+) \|$"
 MEBIBYTE = 2**20

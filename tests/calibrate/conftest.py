@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nodeportsim.calibrate import system
 from nodeportsim.calibrate.testbed import Bed, build
-from nodeportsim.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +21,15 @@ def machine() -> None:
     lacking = system.missing()
     if lacking:
         pytest.skip(f"needs {lacking}")
+    name = f"nps-test-{os.getpid()}-veth"
     try:
-        with build():
-            pass
-    except InputError as error:
-        pytest.skip(f"needs network namespaces: {error}")
+        system.run("ip", "netns", "add", name)
+        system.run("ip", "-n", name, "link", "add", "one", "type", "veth", "peer", "name", "other")
+    except system.CommandError as error:
+        pytest.skip(f"needs network namespaces and veth: {error}")
+    finally:
+        with contextlib.suppress(system.CommandError):
+            system.run("ip", "netns", "del", name)
 
 
 @pytest.fixture

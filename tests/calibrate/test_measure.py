@@ -105,8 +105,8 @@ def test_a_plan_has_a_cell_per_round_backend_and_load_in_a_shuffled_order(name: 
         wanted += bool(plan.endpoints) + bool(plan.affinity) + plan.paths
     assert len(cells) == plan.rounds * wanted + len(plan.backends)  # Distributions once.
     assert [c.round for c in cells] == sorted(c.round for c in cells)
-    order = [(c.backend, c.services) for c in cells if not c.round]
-    assert order != sorted(order)
+    other = plans.cells(plan, plan.backends, Random(2))  # noqa: S311  (an order, no secret)
+    assert [(c.backend, c.scene) for c in other] != [(c.backend, c.scene) for c in cells]
     again = plans.cells(plan, plan.backends, rng())
     assert [(c.backend, c.scene) for c in again] == [(c.backend, c.scene) for c in cells]
 
@@ -321,6 +321,23 @@ def test_the_command_prints_a_summary_and_the_next_step(tmp_path: Path) -> None:
         assert "ipvs is left out: " in answer.stderr
 
 
+@pytest.mark.usefixtures("machine")
+def test_a_measurement_whose_network_is_removed_ends_with_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = measure.measure_cell
+
+    def robbed(lab: Any, cell: Any) -> None:
+        system.run("ip", "netns", "del", lab.beds[cell.backend].name("node"))
+        real(lab, cell)
+
+    monkeypatch.setattr(measure, "measure_cell", robbed)
+    plan = replace(TINY, backends=("nftables",))
+    with pytest.raises(InputError, match=r"lost its network|no mode"):
+        measure.measure(measure.Request(plan=plan), tmp_path / "out", say=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def call(*arguments: str) -> Any:
     return CliRunner().invoke(main, ["measure", *arguments])
 
@@ -346,6 +363,7 @@ def test_a_machine_that_cannot_is_told_so_and_nothing_is_left(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lacking: str
 ) -> None:
     monkeypatch.setattr(system, "missing", lambda: lacking)
+    monkeypatch.setattr(measure, "environment", None)  # It may not even be looked at.
     answer = call("--out", str(tmp_path / "out"))
     assert answer.exit_code == 2, answer.output
     assert f"measure needs {lacking}" in answer.stderr
@@ -383,12 +401,17 @@ def test_a_size_that_cannot_be_loaded_is_left_out_with_all_larger_ones(
         return load(bed, backend, view)
 
     monkeypatch.setattr(backends, "load", limited)
-    plan = replace(TINY, services=(1, 5, 7), backends=("iptables-legacy",), paths=False, endpoints=())
+    plan = replace(
+        TINY, services=(1, 4, 5, 6, 7, 8), backends=("iptables-legacy",), paths=False, endpoints=()
+    )
     plan = replace(plan, affinity=(), distribution=(), cold=(), one_rule=())
     said: list[str] = []
     measure.measure(measure.Request(plan=plan), tmp_path / "out", say=said.append)
+    sizes = [int(sentence.split()[1]) for sentence in said]
+    assert sizes == sorted(set(sizes), reverse=True)
+    assert sizes[-1] == 4
     assert all(
-        re.fullmatch(r"iptables-legacy: [57] Services or more are left out: not done .*", s) for s in said
+        re.fullmatch(r"iptables-legacy: [4-8] Services or more are left out: not done .*", s) for s in said
     )
     assert {row["services"] for row in read(tmp_path / "out", tables.SERVICES)} == {"0", "1"}
 

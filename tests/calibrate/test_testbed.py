@@ -143,6 +143,13 @@ def test_every_client_address_reaches_every_pod_address(
             assert peer[0] == source
 
 
+def test_the_overlay_sends_nothing_of_its_own(bed: Bed) -> None:
+    if not bed.has_overlay():
+        pytest.skip("needs vxlan")
+    for role in ("node", "node2"):
+        assert "PERMANENT" in bed.run(role, "ip", "neigh", "show", "dev", "vx0")
+
+
 def test_a_command_that_fails_says_its_own_last_words_and_one_that_hangs_is_stopped(bed: Bed) -> None:
     with pytest.raises(system.CommandError, match="Cannot find device"):
         bed.run("node", "ip", "link", "set", "nowhere", "up")

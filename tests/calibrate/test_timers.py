@@ -102,6 +102,13 @@ def test_known_clients_return_to_their_endpoint_and_new_ones_are_spread(
         assert len(set(new.tolist())) == 4
 
 
+def test_every_known_client_has_come_once_before_the_time_counts() -> None:
+    plain, *_ = targets(Scene(services=1).view(), [0])
+    assert timing.warm(plain) == timing.WARM
+    known = with_known_clients(plain)
+    assert timing.warm(known) >= known.sources > timing.WARM
+
+
 def test_cold_connections_are_as_many_as_warm_ones(bed: Bed, clock: Timer) -> None:
     answer = clock.time(bed, pod_target(Scene(services=1).view()), "connections", 5, cold_mib=1)
     assert len(answer.connect_ns) == 5

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
-from strategies import scenarios
+from strategies import scenarios, uneven
 
 from nodeportsim.engine import draws
 from nodeportsim.engine.build import LAWS, sigma_of
@@ -186,8 +186,8 @@ def test_laws_have_their_mean_variance_and_p99(law: Law) -> None:
 
 
 def test_every_purpose_has_a_number_of_its_own() -> None:
-    clients = ("ARRIVAL", "ATTEMPT", "BACKOFF", "THINK", "JITTER", "POOL", "CHOICE")
-    control = ("LEASE", "MONITOR", "POSITION", "RELIST", "CHECK", "TURN", "WATCH")
+    clients = ("ARRIVAL", "ATTEMPT", "BACKOFF", "THINK", "JITTER", "POOL", "CHOICE", "SPREAD")
+    control = ("LEASE", "MONITOR", "POSITION", "RELIST", "CHECK", "TURN", "WATCH", "PRICE")
     names = (*clients, *control)
     numbers = [getattr(draws, name) for name in names]
     assert len(set(numbers)) == len(numbers)
@@ -215,6 +215,6 @@ def test_nothing_is_drawn_twice_in_a_run(scenario: Scenario) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(draws, "philox", noted)
-        simulate(scenario, engine="simpy")
+        simulate(scenario, engine="simpy", profile=uneven(0.5))
     again = [counter for counter, times in drawn.items() if times > 1 and counter[0] != draws.POOL]
     assert again == []

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from strategies import scenarios
+from strategies import scenarios, uneven
 
 from nodeportsim.engine import build, records
 from nodeportsim.engine.compiled import kernel
+from nodeportsim.engine.rules import Rules
 from nodeportsim.engine.simulate import Replication, simulate
 from nodeportsim.scenario.clients import Clients, Connections, Retry
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.spec import Cluster, Event, Proxy, Run, Scenario, Service
+from nodeportsim.scenario.spec import Background, Cluster, Event, Proxy, Run, Scenario, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nodeportsim.scenario.profile import Profile
 
 TRACE = 5_000
 
@@ -35,9 +38,11 @@ def _room(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def differences(scenario: Scenario) -> list[str]:
+def differences(scenario: Scenario, profile: Profile | None = None) -> list[str]:
     """Names of what the two schedulers disagree on, floats compared as bits."""
-    one, other = (simulate(scenario, 3, engine=engine, trace=TRACE) for engine in ("simpy", "compiled"))
+    one, other = (
+        simulate(scenario, 3, engine=engine, profile=profile, trace=TRACE) for engine in ("simpy", "compiled")
+    )
     return [field.name for field in fields(Replication) if not _same(one, other, field.name)]
 
 
@@ -64,6 +69,12 @@ def busy(**changes: object) -> Scenario:
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_on_random_scenarios_both_schedulers_leave_the_same_trace(scenario: Scenario) -> None:
     assert differences(scenario) == []
+
+
+@given(scenarios())
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+def test_where_first_packets_spread_both_schedulers_leave_the_same_trace(scenario: Scenario) -> None:
+    assert differences(scenario, uneven(1.0)) == []
 
 
 @pytest.mark.long
@@ -100,6 +111,24 @@ def test_where_instants_coincide_both_schedulers_keep_the_same_order(mode: str, 
     scenario = busy(cluster=Cluster(nodes=3, proxy=Proxy(mode=mode)), clients=(clients,))
 
     assert differences(scenario) == []
+
+
+def test_a_known_first_place_holds_until_a_nodes_first_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three nodes are programmed at the start; the one that crashes is programmed anew, at a drawn place."""
+    background = Background(services=500, node_ports=500)
+    scenario = busy(cluster=Cluster(nodes=3, background=background, proxy=Proxy(first_position=501)))
+    assert differences(scenario) == []
+    given: list[int | None] = []
+    program = Rules.program
+
+    def watched(rules: Rules, *arguments: Any) -> None:
+        given.append(arguments[-1])
+        program(rules, *arguments)
+
+    monkeypatch.setattr(Rules, "program", watched)
+    simulate(scenario, 3, engine="simpy")
+    assert given[:3] == [501] * 3
+    assert set(given[3:]) == {None}
 
 
 def test_pools_grow_in_both_schedulers_without_a_trace_of_it() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import synthetic
 
 from nodeportsim.engine import simulate as engine
 from nodeportsim.errors import InputError
+from nodeportsim.metrics.intervals import t_factor
 from nodeportsim.scenario.documents import Source
+from nodeportsim.scenario.profile import load_profile
 from nodeportsim.scenario.read import read
+from nodeportsim.scenario.spec import Run, Scenario
 from nodeportsim.study.experiment import (
     Experiment,
     cells,
@@ -23,9 +27,12 @@ from nodeportsim.study.experiment import (
     run_experiment,
 )
 from nodeportsim.study.findings import Findings, flattened
+from nodeportsim.study.uncertainty import sample
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nodeportsim.scenario.profile import Profile
 
 GRID = """\
 apiVersion: nodeportsim/v1
@@ -116,6 +123,37 @@ def test_a_figure_over_seconds_counts_from_the_first_event(folder: Path) -> None
     ]
     assert failed.max().to_dict() == pytest.approx({-2: 0, -1: failed.max()[-1], 0: 0, 1: 0, 2: 0})
     assert failed.max()[-1] > 0
+
+
+def test_with_uncertainty_every_interval_of_an_experiment_holds_the_errors_of_the_prices(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests of 1 ns for every ns and pod: effects are prices times pods, and differ by 3 pods' worth."""
+
+    def simulate(scenario: Any, replication: int = 0, *, profile: Profile, **_: Any) -> Any:
+        every_ns = int(profile.host.connect_ns.value * 1000) * scenario.service.replicas
+        return synthetic.replication(replication, duration_s=5, every_ns=every_ns)
+
+    monkeypatch.setattr(engine, "simulate", simulate)
+    (folder / "base.yaml").write_text("run: {duration: 5s, replications: 12, uncertainty: true}\n")
+    minus = "panels: [{metric: latency_mean_s, minus: {clients.count: 5}}]"
+    plan = experiment(
+        f"figures:\n  - {{name: rotation, x: clients.count, xColumn: n, {minus}}}\n"
+        "  - {name: failure_retry, x: second, xColumn: t, panels: [{metric: latency_mean_s}]}\n"
+    ).model_copy(update={"metrics": ("latency_mean_s",)})
+    found = run_experiment(plan, folder)
+    base = Scenario(run=Run(replications=12, uncertainty=True))
+    profile = load_profile("kernel-6.18")
+    prices_s = [sample(base, profile, k).host.connect_ns.value * 1e-6 for k in range(12)]
+    half_s = t_factor(12) * np.std(prices_s, ddof=1) * np.sqrt(1 + 1 / 12)
+    rows = found.table[found.table["proxy.mode"] == "iptables"]
+    for variant, pods in (("few", 2), ("many", 5)):
+        row = rows[rows["variant"] == variant].iloc[0]
+        assert row["high"] - row["estimate"] == pytest.approx(pods * half_s, rel=1e-3)
+        seconds = found.figures["failure_retry"].query("series == @variant")
+        # A ratio of totals: replications with more requests in that second weigh more.
+        assert (seconds["high"] - seconds["estimate"]).to_numpy() == pytest.approx(pods * half_s, rel=0.05)
+    assert (found.figures["rotation"][["estimate", "low", "high"]] == 0).all(axis=None)
 
 
 def test_pairs_compare_cells_at_the_same_point(folder: Path) -> None:

@@ -17,7 +17,7 @@ from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.profile import load_profile
 from nodeportsim.scenario.spec import Cluster, Event, Pods, Proxy, Run, Scenario, Service
-from nodeportsim.study.limits import assert_bounded, expected_requests
+from nodeportsim.study.limits import assert_bounded, expected_bytes, expected_requests
 from nodeportsim.study.provenance import provenance, scenario_sha256
 from nodeportsim.study.run import (
     INTERPRETED_REQUESTS,
@@ -114,6 +114,16 @@ def test_expected_requests_follow_the_declared_load() -> None:
     assert expected_requests(Scenario(clients=(closed,), pods=pods, run=length)) == pytest.approx(
         300, rel=1e-3
     )
+
+
+def test_with_drawn_prices_twice_the_requests_and_replications_are_expected() -> None:
+    certain, drawn = (
+        SMALL.model_copy(update={"run": SMALL.run.model_copy(update={"uncertainty": is_drawn})})
+        for is_drawn in (False, True)
+    )
+    assert expected_requests(drawn) == 2 * expected_requests(certain)
+    world = 2 * expected_bytes(certain, "simpy") - expected_bytes(drawn, "simpy")
+    assert 0 < world < expected_bytes(certain, "simpy")
 
 
 def slow_start(scenario: Scenario, replication: int = 0, *, warmup_s: float, **_: Any) -> Any:

@@ -144,6 +144,8 @@ def _measure_all(lab: Lab, todo: list[Cell], say: Say, progress: Progress) -> li
         try:
             measure_cell(lab, cell)
         except CommandError as error:
+            if not lab.beds[cell.backend].path("node").exists():
+                raise InputError("has lost its network: somebody removed it", field="measure") from None
             too_large[cell.backend] = cell.services
             say(f"{cell.backend}: {cell.services} Services or more are left out: {error}")
         except ThresholdError as error:

@@ -1,7 +1,8 @@
 """How the profiles that come with the package are made from the rows in their folders: ``make models``.
 
-``models/<name>/data`` holds measured rows, ``models/<name>/assumed.yaml`` what is assumed and why; all else
-in the folder is written here, and a test writes it again and compares.
+Of those we measured ourselves ``models/<name>/data`` holds the rows, ``models/<name>/assumed.yaml`` what is
+assumed and why. Those of others rest on ``experiments/validation/published.csv``. All else is written here,
+and a test writes it again and compares.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nodeportsim.calibrate import blog2025, legacy2019, published, tke2026
 from nodeportsim.calibrate import fit as fitting
 from nodeportsim.calibrate.measurements import cells, read, relative
 from nodeportsim.calibrate.write import write
-from nodeportsim.scenario.profile import data_folder
+from nodeportsim.scenario.profile import data_folder, load_profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,9 @@ EMULATED = "kernel-6.1"
 EMULATED_NOTE = (
     "difference from the path without rules in an emulated machine; the error is how its cells scatter"
 )
+
+ERAS = {era.NAME: era.profile for era in (blog2025, tke2026, legacy2019)}
+"""Profiles of published rows, and what makes them."""
 
 
 def native(folder: Path) -> Fit:
@@ -84,6 +89,12 @@ def _assumed(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def write_published(models: Path, name: str) -> None:
+    """Write one of the profiles that rest on others' rows."""
+    base = load_profile(models / REFERENCE if (models / REFERENCE).is_dir() else REFERENCE)
+    published.write_folder(models / name, ERAS[name](published.read_rows(), base))
+
+
 def main() -> None:
     """Write all of them."""
     models = data_folder("models")
@@ -93,6 +104,8 @@ def main() -> None:
     take_over(reference, "ipvs", guest, EMULATED)
     write_folder(models / REFERENCE, reference)
     write_folder(models / EMULATED, guest)
+    for name in ERAS:
+        write_published(models, name)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nodeportsim.calibrate.connect import Counts, Model
 
 TIED = 0.95
+NOTHING = 1e-6
 LARGEST_ERROR_RATIO = 0.5
 LARGEST_PRIOR_SHARE = 0.5
 Z95 = 1.959964  # 97.5 % quantile of the normal distribution.
@@ -149,6 +150,7 @@ RENAMED = {"element_ns": "map_element_ns"} | {
 
 def _plain(solution: Solution, name: str) -> Estimate:
     value, error = float(solution.numbers[solution.model.place[name]]), solution.error(name)
+    value = value if value > NOTHING * error else 0.0  # The optimum lies at the bound.
     identified = error <= LARGEST_ERROR_RATIO * value
     note = "" if identified else "not resolved: the error is more than half the value"
     return Estimate(
@@ -168,7 +170,7 @@ def _hot_and_cold(solution: Solution, short: str, name: str) -> list[Estimate]:
     ratio_name = f"ln_{'node_port' if short == 'node_port' else 'address'}_cold_ratio"
     hot, ratio = (solution.numbers[solution.model.place[n]] for n in (hot_name, ratio_name))
     a, b = solution.model.place[hot_name], solution.model.place[ratio_name]
-    cold = float(hot * np.exp(ratio))
+    cold = float(hot * np.exp(ratio)) if hot > NOTHING * solution.error(hot_name) else 0.0
     slope = np.array([np.exp(ratio), cold])
     error = float(np.sqrt(slope @ solution.covariance[np.ix_([a, b], [a, b])] @ slope))
     share = solution.prior_share(ratio_name)

@@ -68,9 +68,10 @@ _ROUTES: dict[Role, tuple[str, ...]] = {
     "node2": ("10.22.0.0/15 via 10.31.0.2", "default via 10.10.1.1", f"blackhole {SERVICE_CIDR}"),
     "pods2": ("default via 10.31.0.1", "local 10.22.0.0/15 dev lo"),
 }
-_OVERLAY: tuple[tuple[Role, str, str], ...] = (
-    ("node", "local 10.10.1.1 remote 10.10.1.2 dev x1", "10.40.0.1/24"),
-    ("node2", "local 10.10.1.2 remote 10.10.1.1 dev x2", "10.40.0.2/24"),
+_OVERLAY: tuple[tuple[Role, str, str, str, str], ...] = (
+    # Role, ends of the tunnel, own address and hardware address, the other's.
+    ("node", "local 10.10.1.1 remote 10.10.1.2 dev x1", "10.40.0.1", "02:00:0a:28:00:01", "10.40.0.2"),
+    ("node2", "local 10.10.1.2 remote 10.10.1.1 dev x2", "10.40.0.2", "02:00:0a:28:00:02", "10.40.0.1"),
 )
 _SETTINGS = {
     "net/ipv4/ip_forward": 1,
@@ -219,9 +220,12 @@ def _configure(bed: Bed, role: Role) -> None:
 
 
 def _build_overlay(bed: Bed) -> None:
-    for role, ends, address in _OVERLAY:
-        _ip(bed, role, f"link add vx0 type vxlan id 42 {ends} dstport 8472")
-        _ip(bed, role, f"addr add {address} dev vx0", "link set vx0 up")
+    hardware = {address: own for _, _, address, own, _ in _OVERLAY}
+    for role, ends, address, own, other in _OVERLAY:
+        _ip(bed, role, f"link add vx0 address {own} type vxlan id 42 {ends} dstport 8472")
+        _ip(bed, role, f"addr add {address}/24 dev vx0", "link set vx0 up")
+        # Nobody asks for the other's hardware address: the question would be a packet through the rules.
+        _ip(bed, role, f"neigh add {other} lladdr {hardware[other]} dev vx0 nud permanent")
     _ip(bed, "node", "route add 10.23.0.0/16 via 10.40.0.2")
 
 

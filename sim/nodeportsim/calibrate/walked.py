@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ATTACH_FILTER = 26  # SO_ATTACH_FILTER, asm-generic/socket.h
 DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, keep 0 bytes (linux/bpf_common.h).
+ATTEMPTS = 3
+"""A packet of somebody else may come in between; wrong rules stay wrong."""
 LEAVES = {"ACCEPT", "DROP", "REJECT", "DNAT", "MASQUERADE"}
 FORWARDED = (("nat", "PREROUTING"), ("filter", "FORWARD"), ("nat", "POSTROUTING"))
 """Tables and hooks of a packet that is forwarded, in order; mangle holds no rule."""
@@ -63,12 +65,16 @@ def differences(bed: Bed, backend: str, view: View, targets: Sequence[Target]) -
     """
     before = _counters(bed, backend)
     for target in targets:
-        _send_one(bed, target)
-        after = _counters(bed, backend)
-        differs = _difference(BACKENDS[backend], view, target, _gained(before, after))
+        differs: str | None = None
+        for _ in range(ATTEMPTS):
+            _send_one(bed, target)
+            after = _counters(bed, backend)
+            differs = _difference(BACKENDS[backend], view, target, _gained(before, after))
+            before = after
+            if not differs:
+                break
         if differs:
             yield differs
-        before = after
 
 
 def _difference(mode: Mode, view: View, target: Target, gained: Rules) -> str | None:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import rich_click as click
 
 from nodeportsim.cli.answers import check, experiment, run
-from nodeportsim.cli.calibrate import measure
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
 from nodeportsim.cli.looks import list_, ports, schema
+from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
+from nodeportsim.cli.validate import validate
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,5 +27,5 @@ def main() -> None:
     """Simulate the traffic that enters a Kubernetes cluster through a NodePort."""
 
 
-for command in (run, check, experiment, calibrate, measure, ports, explain, list_, schema):
+for command in (run, check, experiment, measure, calibrate, validate, ports, explain, list_, schema):
     main.add_command(command)

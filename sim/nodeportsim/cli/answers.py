@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from nodeportsim.cli.dumps import dump_options, given_dump, with_dump
 from nodeportsim.cli.plumbing import (
     announce_compilation,
     debug,
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 @click.argument("file", required=False)
 @click.option("--example", metavar="NAME", help="A scenario that comes with the package: `list examples`.")
 @question
+@dump_options
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's.")
+@click.option("--profile", metavar="NAME|FOLDER", help="Prices: short for `--set cluster.profile=`.")
+@click.option("--uncertainty", is_flag=True, help="Let the intervals hold the errors of the prices.")
 @work
 @folder(required=False)
 @output("table", "json", "csv", "markdown")
@@ -40,7 +44,12 @@ def run(
     example: str | None,
     sets: tuple[str, ...],
     service: str | None,
+    from_iptables_save: str | None,
+    from_nft: str | None,
+    from_ipvsadm: str | None,
     seed: int | None,
+    profile: str | None,
+    uncertainty: bool,
     replications: int | None,
     engine: Engine | None,
     jobs: int,
@@ -48,14 +57,19 @@ def run(
     out: Path | None,
     kind: str,
 ) -> None:
-    """Simulate a scenario: a YAML file, a dump of kubectl, or an example."""
+    """Simulate a scenario: a YAML file, a dump of kubectl, or an example; over a node's rules."""
     from nodeportsim.result import run_folder, simulate
     from nodeportsim.study.run import choose_engine
     from nodeportsim.study.store import staged
 
-    given = {"run.seed": seed, "run.replications": replications}
+    given = {"run.seed": seed, "run.replications": replications, "cluster.profile": profile}
+    given |= {"run.uncertainty": "true"} if uncertainty else {}
     sets += tuple(f"{path}={value}" for path, value in given.items() if value is not None)
-    scenario = read_scenario(file, example, sets, service)
+    dump = given_dump(from_iptables_save, from_nft, from_ipvsadm)
+    if dump is None:
+        scenario = read_scenario(file, example, sets, service)
+    else:
+        scenario = with_dump(dump, lambda under: read_scenario(file, example, (*under, *sets), service))
     if kind == "table" and out is None:
         out = run_folder(scenario)
     announce_compilation(choose_engine(scenario, engine), quiet)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from nodeportsim.cli.dumps import dump_options, explain_dump, given_dump
 from nodeportsim.cli.plumbing import Commands, debug, output, print_json, print_table, question, read_scenario
 from nodeportsim.units import format_duration
 
@@ -29,12 +30,39 @@ def explain() -> None:
 
 
 @explain.command()
-@click.argument("file")
+@click.argument("file", required=False)
 @question
+@dump_options
+@click.option("--profile", metavar="NAME", help="Prices for a dump: `list profiles`.")
 @output("table", "json")
 @debug
-def rules(*, file: str, sets: tuple[str, ...], service: str | None, kind: str) -> None:
-    """Follow one packet through the rules of the three modes, hook by hook."""
+def rules(
+    *,
+    file: str | None,
+    sets: tuple[str, ...],
+    service: str | None,
+    from_iptables_save: str | None,
+    from_nft: str | None,
+    from_ipvsadm: str | None,
+    profile: str | None,
+    kind: str,
+) -> None:
+    """Follow one packet through the rules of the three modes, hook by hook; or through a node's real ones."""
+    dump = given_dump(from_iptables_save, from_nft, from_ipvsadm)
+    if (file is None) == (dump is None):
+        raise click.UsageError("give a FILE, or a node's dump by one of the --from options")
+    if dump is not None:
+        if sets:
+            raise click.UsageError("--set changes a FILE; a dump is as it is (prices: --profile)")
+        explain_dump(dump, service, profile, kind)
+    elif profile is not None:
+        raise click.UsageError("--profile is for a dump; for a FILE: --set cluster.profile=NAME")
+    else:
+        _explain_file(str(file), sets, service, kind)
+
+
+def _explain_file(file: str, sets: tuple[str, ...], service: str | None, kind: str) -> None:
+    """Count the rules a scenario's cluster has in each mode."""
     from nodeportsim.engine.rules import Rules
     from nodeportsim.kubeproxy import explain as explained
     from nodeportsim.kubeproxy.rules import walk

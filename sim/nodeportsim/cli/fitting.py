@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from nodeportsim.cli.plumbing import debug, folder, output, print_json, print_table
+from nodeportsim.cli.plumbing import debug, output, print_json, print_table
+from nodeportsim.cli.samples import from_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Write the profile here.")
 @click.option("--label", metavar="NAME", help="Which of several environments in the data: their env_label.")
 @click.option(
     "--extends",
@@ -27,17 +29,33 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the data do not tell is taken over from it.",
 )
-@click.option(
-    "--describe", metavar="TEXT", default="A machine of ours", help="What the card calls the machine."
-)
-@folder(required=True)
+@click.option("--describe", metavar="TEXT", default="A machine of ours", help="What the card calls it.")
+@click.option("--direct", metavar="FILE", type=click.Path(path_type=Path), help="A load test of one pod.")
+@click.option("--workers", type=click.IntRange(min=1), help="Requests a pod works on at a time.")
+@click.option("--pods", type=click.IntRange(min=1), default=1, show_default=True, help="Behind the Service.")
+@click.option("--loop", type=click.Choice(["open", "closed"]), help="Where a result does not tell.")
+@click.option("--connections", type=click.IntRange(min=1), help="Where a result does not tell.")
+@click.option("--service-ports", type=click.IntRange(min=1), help="Of the cluster that was scraped.")
+@click.option("--endpoints", type=click.IntRange(min=1), help="Of the cluster that was scraped.")
 @output("table", "json")
 @debug
-def calibrate(*, source: Path, label: str | None, base: str, describe: str, out: Path, kind: str) -> None:
-    """Fit a profile of prices to a folder of measurements, as `measure` writes one.
+def calibrate(*, sources: tuple[Path, ...], out: Path | None, kind: str, **told: Any) -> None:
+    """Fit prices to measurements, or read what your own files tell.
 
-    It is written to --out, named like that folder; then: nodeportsim run FILE --profile OUT
+    SOURCE is a folder that `measure` wrote: a profile is fitted and written to --out, named like that folder.
+    Or SOURCE is what you have: results of fortio, k6, vegeta, oha or wrk2, or kube-proxy's /metrics.
     """
+    if not any(source.is_dir() for source in sources):
+        size = (told["service_ports"], told["endpoints"])
+        from_files(sources, told["direct"], told, None if None in size else size, kind)
+        return
+    if len(sources) > 1 or out is None:
+        raise click.UsageError("a folder of measurements stands alone, and its profile needs --out DIR")
+    _profile(sources[0], out, told["label"], told["base"], told["describe"], kind)
+
+
+def _profile(source: Path, out: Path, label: str | None, base: str, describe: str, kind: str) -> None:
+    """Fit a folder of measurements and write the profile's folder."""
     from nodeportsim.calibrate.fit import environment, fit
     from nodeportsim.calibrate.measurements import read
     from nodeportsim.calibrate.write import write

@@ -139,7 +139,8 @@ class Control:
         node.empty = DROP if self._policy() == "Local" and everywhere else REFUSE
         node.programmed = 1
         position = self.uniform(draws.POSITION, n, proxy.syncs)
-        self.rules.program(node, everywhere, here, position)
+        first = self.scenario.cluster.proxy.first_position if proxy.syncs == 0 else None
+        self.rules.program(node, everywhere, here, position, first)
         proxy.listed, proxy.syncs = listed, proxy.syncs + 1
 
     def _policy(self) -> Policy:

@@ -25,6 +25,7 @@ THINK = 4  # (client, request number): think time
 JITTER = 5  # (client, request number, attempt * 256 + hop): loss, extra delay
 POOL = 6  # (client, request number): which idle connection
 CHOICE = 7  # (client, request number, attempt): a custom policy's choice of an entry node
+SPREAD = 8  # (client, request number, attempt * 256 + visit): what a first packet costs over its price
 LEASE = 16  # (node): phase of the lease renewals
 MONITOR = 17  # (): phase of the controller's passes
 POSITION = 18  # (node, sync): place of the Service in KUBE-NODEPORTS and KUBE-SERVICES
@@ -32,6 +33,7 @@ RELIST = 19  # (pod, happening): phase of the kubelet's relist and of the probe
 CHECK = 20  # (node, check): which endpoint a balancer's check meets
 TURN = 21  # (node, sync): where an ipvs round robin starts
 WATCH = 22  # (node, sync): how long the watch takes to tell kube-proxy
+PRICE = 23  # (hash of a price's name, in two words, attempt): what the price is in this replication
 
 EXPONENTIAL, CONSTANT, LOGNORMAL, UNIFORM = range(4)
 

@@ -30,8 +30,9 @@ from .codes import (
     WLC,
     WRR,
 )
+from .draws import LOGNORMAL, SPREAD, draw_law, uniform2
 from .machine import after, at, notify, prefetch, rare, step
-from .pools import free_flight, serve_at
+from .pools import HOPS_A_SYN, free_flight, serve_at
 from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
 
 if TYPE_CHECKING:
@@ -198,11 +199,23 @@ def copy_pin(w: World, f: int) -> None:
 @step
 def spend(w: World, n: int, core: int, t: float, cost_s: float, f: int) -> float:
     """Process a first packet on its core; when it is through."""
+    if w.config.spread_sigma > 0.0:
+        cost_s *= spread(w, n, f)
     end = serve_at(w.cpu_free_s[n], core, t, cost_s)
     w.nodes[n].busy_s += cost_s
     w.flights[f].rules_s += cost_s
     w.flights[f].node_queue_s += end - t - cost_s
     return end
+
+
+@rare
+def spread(w: World, n: int, f: int) -> float:
+    """What this packet costs here over its price: log-normal, 1 on average; a draw a SYN and node."""
+    flight = w.flights[f]
+    visit = flight.hops // HOPS_A_SYN * 2 + int(n != flight.node)
+    counter = flight.attempt * 256 + visit
+    u, _ = uniform2(w.config.key0, w.config.key1, SPREAD, flight.client, flight.number, counter)
+    return draw_law(LOGNORMAL, 1.0, w.config.spread_sigma, u)
 
 
 @step

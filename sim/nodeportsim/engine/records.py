@@ -31,6 +31,7 @@ class Config:
     accept_packet_s: f8
     overlay_s: f8  # what encapsulation adds at each of two nodes
     overlay_packet_s: f8
+    spread_sigma: f8  # of the logarithm of a first packet's cost over its price
     balancer_s: f8
     service_mean_s: f8
     service_sigma: f8

@@ -80,11 +80,12 @@ class Rules:
         """Name of the mode's prices."""
         return mode_key(self.scenario.cluster.proxy.mode, self.scenario.cluster.proxy.backend)
 
-    def program(self, node: Node, endpoints: int, local: int, u: float) -> None:
-        """Price the rules a node has just written for so many endpoints, at a drawn position."""
+    def program(self, node: Node, endpoints: int, local: int, u: float, position: int | None = None) -> None:
+        """Price the rules a node has just written for so many endpoints, at a position drawn or known."""
         _, _, places = self.view(endpoints, local)
         # Only iptables walks to the place; the other modes look it up, so their nodes share one price.
-        place = int(u * places) if self.scenario.cluster.proxy.mode == "iptables" else 0
+        place = int(u * places) if position is None else min(position, places) - 1
+        place = place if self.scenario.cluster.proxy.mode == "iptables" and places else 0
         for name, price_s in self.prices(endpoints, local, 1 + place).items():
             setattr(node, name, price_s)
 
@@ -124,6 +125,7 @@ class Rules:
         node.packet_s = self.profile.request_s(self.key, self.packet)
         node.transit_packet_s = self.profile.request_s(self.key, "podip")
         config.accept_s, config.accept_packet_s = self.profile.pod_connect_s, self.profile.pod_request_s
+        config.spread_sigma = self.profile.host.connect_spread_ratio.value
         if self.scenario.cluster.network.overlay == "vxlan":
             config.overlay_s = self.profile.overlay_connect_s
             config.overlay_packet_s = self.profile.overlay_request_s

@@ -31,7 +31,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """One TCP port of one Service.
+    """One port of one Service: TCP, but in a dump.
 
     Parameters
     ----------
@@ -47,6 +47,8 @@ class Port:
         Session affinity's time-out (s), 0 without affinity.
     external_policy, internal_policy
         ``externalTrafficPolicy`` and ``internalTrafficPolicy``.
+    protocol
+        As a dump has it: rules of other protocols are counted alike.
     """
 
     namespace: str
@@ -59,6 +61,7 @@ class Port:
     affinity_s: int = 0
     external_policy: Policy = "Cluster"
     internal_policy: Policy = "Cluster"
+    protocol: str = "tcp"
 
     @property
     def full_name(self) -> str:

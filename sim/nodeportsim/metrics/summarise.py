@@ -23,6 +23,7 @@ from nodeportsim.metrics.intervals import (
 )
 from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
 from nodeportsim.metrics.stages import splits
+from nodeportsim.metrics.uncertainty import with_prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ DIGITS = 9
 def summarise(
     replications: Sequence[Replication],
     *,
+    nominal: Sequence[Replication] = (),
     causes: Sequence[str] = CAUSES,
     stages: Sequence[str] = STAGES,
     phases: Sequence[str] = PHASES,
@@ -51,6 +53,9 @@ def summarise(
     ----------
     replications
         At least one; equal shapes but for the length of their timelines.
+    nominal
+        The same replications at the profile's values, where each had prices of its own: the intervals then
+        hold what is not known of the prices (see `nodeportsim.metrics.uncertainty`).
     causes, stages, phases
         Names along the axes.
 
@@ -60,6 +65,17 @@ def summarise(
         requests, attempts, errors, latency_s, first_packet_s, phases, stages_s, nodes, pods, balance,
         timeline, milestones, outage (see `timeline.outage_summary`; null where nothing failed), saturation.
     """
+
+    def whole(runs: Sequence[Replication]) -> Row:
+        return _whole(runs, causes, stages, phases)
+
+    rounded: Row = _rounded(with_prices(whole, replications, nominal) if nominal else whole(replications))
+    return rounded
+
+
+def _whole(
+    replications: Sequence[Replication], causes: Sequence[str], stages: Sequence[str], phases: Sequence[str]
+) -> Row:
     latency = np.stack([r.latency for r in replications])
     sums_s = np.stack([r.latency_sum_ns for r in replications]) * np.float64(1e-9)
     tables = [r.timeline for r in replications]
@@ -67,7 +83,7 @@ def summarise(
         "nodes": np.stack([r.nodes for r in replications]),
         "pods": np.stack([r.pods for r in replications]),
     }
-    summary = {
+    return {
         "requests": _requests(replications),
         "attempts": sum(r.attempts for r in replications),
         "errors": _seen(causes, np.sum([r.errors for r in replications], axis=0)),
@@ -83,8 +99,6 @@ def summarise(
         "outage": timeline.outage_summary(tables),
         "saturation": _saturation(replications),
     }
-    rounded: Row = _rounded(summary)
-    return rounded
 
 
 def times(histograms: Counts, sums_s: NDArray[np.float64] | None = None) -> Row:

@@ -223,7 +223,8 @@ def limits(summary: Summary) -> Iterator[str]:
             "No failure was seen; what bounds the failed share is the number of replications, not that of "
             "requests."
         )
+    prices = "sampled_prices" in summary["provenance"]
     yield (
-        "Intervals are 95 % over replications: they say how far chance moves these numbers, not how far the "
-        "model is from your machines."
+        f"Intervals are 95 % over replications: they say how far chance {'and prices ' if prices else ''}"
+        f"{'move' if prices else 'moves'} these numbers, not how far the model is from your machines."
     )

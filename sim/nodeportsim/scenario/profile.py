@@ -36,7 +36,11 @@ PACKETS_PER_REQUEST = 2
 
 
 class Profile(Part):
-    """All prices of one kernel and machine. Times of its methods are seconds of CPU."""
+    """All prices of one kernel and machine.
+
+    Times of its methods are seconds of CPU. What a node or a pod pays is a difference of measured paths;
+    where prices drawn from large errors would make it negative, it is nothing.
+    """
 
     name: str
     description: str
@@ -73,7 +77,7 @@ class Profile(Part):
         hosts_s = (self.host.connect_ns.value - self.host.forward_connect_ns.value) * 1e-9
         if cache == "cold":
             hosts_s *= self.prices(key).cold_base_ratio.value
-        return self.path_s(key, packet, passed, cache=cache) - hosts_s
+        return max(0.0, self.path_s(key, packet, passed, cache=cache) - hosts_s)
 
     def walk_price(
         self,
@@ -108,7 +112,7 @@ class Profile(Part):
     def request_s(self, key: ModeKey, packet: Packet) -> float:
         """Price a request and its answer on an open connection at one node it crosses."""
         added_ns = self.prices(key).base_ns("request", packet) - self.host.request_ns.value
-        return (self.host.forward_request_ns.value + added_ns) * 1e-9
+        return max(0.0, (self.host.forward_request_ns.value + added_ns) * 1e-9)
 
     def packet_s(self, key: ModeKey, packet: Packet) -> float:
         """Price one packet of an established connection at one node it crosses."""
@@ -118,13 +122,13 @@ class Profile(Part):
     def pod_connect_s(self) -> float:
         """Kernel CPU that accepting a connection costs on the pod's node."""
         hosts_ns = self.host.connect_ns.value - self.host.forward_connect_ns.value
-        return hosts_ns * self.host.pod_share_ratio.value * 1e-9
+        return max(0.0, hosts_ns * self.host.pod_share_ratio.value * 1e-9)
 
     @property
     def pod_request_s(self) -> float:
         """Kernel CPU that a request and its answer cost on the pod's node."""
         hosts_ns = self.host.request_ns.value - self.host.forward_request_ns.value
-        return hosts_ns * self.host.pod_share_ratio.value * 1e-9
+        return max(0.0, hosts_ns * self.host.pod_share_ratio.value * 1e-9)
 
     @property
     def overlay_connect_s(self) -> float:

@@ -41,6 +41,9 @@ class Proxy(Spec):
     backend: Literal["nft", "legacy"] = "nft"
     scheduler: Literal["rr", "wrr", "lc", "wlc", "sh"] = "rr"
     localhost_node_ports: bool = True
+    first_position: Positive | None = Field(
+        None, description="mode iptables: place in the linear chain until the first sync; default: drawn"
+    )
     min_sync_period_s: Duration = 1.0
 
 
@@ -235,6 +238,7 @@ class Run(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     warmup_s: Duration | None = Field(None, description="default: MSER-5 without events, none with")
     drain_s: Duration | None = Field(None, description="default: the longest deadline")
+    uncertainty: bool = Field(False, description="draw each replication's prices from the profile's errors")
 
 
 class Scenario(Spec):
@@ -272,6 +276,9 @@ class Scenario(Spec):
         check_known("node", self.cluster.names, nodes)
         zones = {("clients", g, "zone"): group.zone for g, group in enumerate(self.clients)}
         check_known("zone", self.cluster.zone_names, zones)
+        place, places = self.cluster.proxy.first_position, self._places
+        if place is not None and place > places:
+            raise FieldError(f"must be in 1..{places}", "cluster", "proxy", "firstPosition", got=place)
         first_s = min([self.run.duration_s, *(event.at_s for event in self.events)])
         if self.run.warmup_s and self.run.warmup_s >= first_s:
             rule = f"must end before the first event and the run do: {first_s:g}s"
@@ -281,6 +288,15 @@ class Scenario(Spec):
         if len(set(names)) != len(names):
             raise FieldError("must give every pod its own name", "pods", "placement")
         return self
+
+    @property
+    def _places(self) -> int:
+        """Rules of Services in the linear chain of the Service under study."""
+        background = self.cluster.background
+        if self.service.type != "ClusterIP":
+            return background.node_ports + self.service.ports
+        ports = background.services if background.ports is None else background.ports
+        return ports + 1 + self.service.ports  # One is default/kubernetes.
 
     @property
     def placement(self) -> tuple[Placement, ...]:

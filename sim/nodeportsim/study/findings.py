@@ -14,6 +14,7 @@ import numpy as np
 
 from nodeportsim.errors import InputError
 from nodeportsim.metrics.intervals import (
+    ANY,
     POSITIVE,
     SHARE,
     Estimate,
@@ -21,6 +22,7 @@ from nodeportsim.metrics.intervals import (
     paired_difference,
     ratio_interval,
 )
+from nodeportsim.metrics.uncertainty import widened, with_prices
 from nodeportsim.study.expected import closed_forms, failing_after
 from nodeportsim.study.run import MEASURES, compare
 from nodeportsim.units import duration_s, rate_rps, ratio
@@ -77,8 +79,9 @@ class Digest:
     ----------
     rows
         Its part of the table: ``metric, estimate, low, high, closed_form``.
-    runs
-        Each metric of `PER_RUN` in every replication.
+    runs, nominal
+        Each metric of `PER_RUN` in every replication; the same at the profile's values, where each
+        replication had prices of its own, else empty.
     seconds
         Each metric of `BY_SECOND` that a figure draws, second by second.
     """
@@ -87,6 +90,7 @@ class Digest:
     scenario: Scenario
     rows: dict[str, Row]
     runs: dict[str, list[float]]
+    nominal: dict[str, list[float]]
     seconds: dict[str, list[Estimate]]
     outcome: Outcome | None
 
@@ -94,9 +98,12 @@ class Digest:
 def digest(experiment: Experiment, cell: Cell, outcome: Outcome) -> Digest:
     """Take from a cell what the table and the figures need."""
     replications, scenario = outcome.replications, outcome.scenario
-    values = {name: [measure(r, scenario) for r in replications] for name, measure in PER_RUN.items()}
+    values, plain = (
+        {name: [measure(r, scenario) for r in runs] for name, measure in PER_RUN.items()}
+        for runs in (replications, outcome.nominal)
+    )
     known = closed_forms(scenario)
-    rows = [*flattened(outcome.summary), *per_run(values)]
+    rows = [*flattened(outcome.summary), *per_run(values, plain)]
     drawn = {panel.metric for curve in experiment.figures if curve.x == SECOND for panel in curve.panels}
     _assert_drawable(experiment, {row["metric"] for row in rows})
     return Digest(
@@ -104,7 +111,8 @@ def digest(experiment: Experiment, cell: Cell, outcome: Outcome) -> Digest:
         scenario=scenario,
         rows={row["metric"]: row | {"closed_form": _digits(known.get(row["metric"]))} for row in rows},
         runs=values,
-        seconds={name: BY_SECOND[name](replications) for name in sorted(drawn)},
+        nominal=plain,
+        seconds={name: by_second(name, outcome) for name in sorted(drawn)},
         outcome=None if experiment.paired is None else outcome,
     )
 
@@ -185,10 +193,12 @@ PER_RUN: dict[str, Callable[[Replication, Scenario], float]] = {
 node that ever had most. `saturated_ratio`: share of the replications."""
 
 
-def per_run(values: Mapping[str, list[float]]) -> Iterator[Row]:
+def per_run(values: Mapping[str, list[float]], nominal: Mapping[str, list[float]]) -> Iterator[Row]:
     """Give a row for each metric of `PER_RUN`."""
     for name, each in values.items():
         estimate = _share(each) if name == "saturated_ratio" else mean_interval(each, POSITIVE)
+        if nominal[name]:
+            estimate = widened(estimate, np.subtract(each, nominal[name]))
         yield {"metric": name, **_rounded(estimate)}
 
 
@@ -257,10 +267,19 @@ def _points(curve: Curve, panel: Panel, drawn: Sequence[Digest]) -> Iterator[Poi
         value, closed = Estimate(**{name: row[name] for name in NUMBERS}), row["closed_form"]
         if panel.minus:
             base = next(other for other in drawn if other.cell.labels == d.cell.labels | panel.minus)
-            value = paired_difference(base.runs[panel.metric], d.runs[panel.metric])
+            value = _minus(base, d, panel.metric)
             under = base.rows[panel.metric]["closed_form"]
             closed = None if None in (closed, under) else closed - under
         yield d, _coordinate(d.cell.point[curve.x]), value, closed
+
+
+def _minus(base: Digest, d: Digest, metric: str) -> Estimate:
+    """Subtract a cell's value from another's, replication by replication."""
+    found = paired_difference(base.runs[metric], d.runs[metric])
+    if not d.nominal[metric]:
+        return found
+    effects = [np.subtract(cell.runs[metric], cell.nominal[metric]) for cell in (base, d)]
+    return widened(found, effects[1] - effects[0], ANY)
 
 
 def _coordinate(value: Value) -> Value:
@@ -305,6 +324,17 @@ def _latency_by_second(replications: Iterable[Replication]) -> list[Estimate]:
 BY_SECOND = {"failed_ratio": _failed_by_second, "latency_mean_s": _latency_by_second}
 """Metrics over the second of intended arrival: failed share of the offered requests, mean latency of those
 that succeeded."""
+
+
+def by_second(name: str, outcome: Outcome) -> list[Estimate]:
+    """Give a metric of `BY_SECOND`; where prices were drawn its intervals hold what is not known of them."""
+
+    def rows(runs: Any) -> list[Row]:
+        return [{name: value.as_dict()} for value in BY_SECOND[name](runs)]
+
+    if not outcome.nominal:
+        return BY_SECOND[name](outcome.replications)
+    return [Estimate(**row[name]) for row in with_prices(rows, outcome.replications, outcome.nominal)]
 
 
 def _paired(paired: Paired, digests: Sequence[Digest]) -> pd.DataFrame:

@@ -35,7 +35,12 @@ _INTERPRETED = 4  # A Python number and its place in a list, against 8 bytes in 
 
 def expected_requests(scenario: Scenario) -> float:
     """Estimate how many requests all replications offer, from the declared load alone."""
-    return scenario.run.replications * sum(_offered(group, scenario) for group in scenario.clients)
+    return _runs(scenario) * sum(_offered(group, scenario) for group in scenario.clients)
+
+
+def _runs(scenario: Scenario) -> int:
+    """Count the runs: with drawn prices, each replication runs at the profile's values too."""
+    return scenario.run.replications * (1 + scenario.run.uncertainty)
 
 
 def _offered(group: Clients, scenario: Scenario) -> float:
@@ -63,7 +68,7 @@ def expected_bytes(scenario: Scenario, engine: Engine) -> float:
     if proxy.mode == "ipvs" and proxy.scheduler in {"lc", "wlc"}:
         world += nodes * pods * 2 * _NUMBER_BYTES
     counts = _REPLICATION_BYTES + scenario.run.duration_s * _SECOND_BYTES + (nodes + pods) * _MEMBER_BYTES
-    return world * (_INTERPRETED if engine == "simpy" else 1) + scenario.run.replications * counts
+    return world * (_INTERPRETED if engine == "simpy" else 1) + _runs(scenario) * counts
 
 
 def assert_bounded(scenario: Scenario, engine: Engine) -> None:

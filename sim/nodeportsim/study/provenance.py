@@ -11,6 +11,7 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from nodeportsim.study.uncertainty import sampled_prices
 from nodeportsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -48,9 +49,19 @@ def provenance(scenario: Scenario, profile: Profile, engine: str, warmup_s: floa
         "warmup_s": warmup_s,
         "engine": engine,
         "libraries": {name: version(name) for name in LIBRARIES},
-        "assumptions": list(_of_scenario(scenario, warmup_s)),
+        "assumptions": [*_of_scenario(scenario, warmup_s), *_of_uncertainty(scenario, profile)],
         "assumed_prices": list(_of_profile(scenario, profile)),
-    }
+    } | ({"sampled_prices": len(sampled_prices(scenario, profile))} if scenario.run.uncertainty else {})
+
+
+def _of_uncertainty(scenario: Scenario, profile: Profile) -> Iterator[str]:
+    """Say what intervals hold where prices were drawn."""
+    if scenario.run.uncertainty:
+        number = len(sampled_prices(scenario, profile))
+        yield (
+            f"intervals hold the errors of {number} prices of {profile.name}, drawn for each replication: "
+            "more replications do not make them narrower than these errors are"
+        )
 
 
 def _of_scenario(scenario: Scenario, warmup_s: float) -> Iterator[str]:

@@ -17,9 +17,10 @@ from nodeportsim.metrics.compare import compare as compare_replications
 from nodeportsim.metrics.timeline import SUCCEEDED, mser5
 from nodeportsim.study.limits import assert_bounded, expected_requests
 from nodeportsim.study.provenance import provenance, scenario_sha256
+from nodeportsim.study.uncertainty import sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
 
     Progress = Callable[[int, int], None]
+    Task = tuple[int, Profile]  # Number of a replication, and its prices.
 
 INTERPRETED_REQUESTS = 50_000
 """Up to here a run is interpreted if the kernel has not been compiled yet: at some 15,000 requests/s it ends
@@ -51,12 +53,16 @@ class Outcome:
         Requests that were to arrive earlier are in none of them.
     summary
         The answer in numbers, as in ``summary.json``.
+    nominal
+        With ``run.uncertainty``, where each replication had prices of its own: the same ones at the profile's
+        values.
     """
 
     scenario: Scenario
     replications: tuple[Replication, ...]
     warmup_s: float
     summary: dict[str, Any]
+    nominal: tuple[Replication, ...] = ()
 
     def __repr__(self) -> str:
         """Paste back: a run is a function of its scenario."""
@@ -111,51 +117,69 @@ def run(
     chosen = choose_engine(scenario, engine)
     assert_bounded(scenario, chosen)
     profile = load_profile(scenario.cluster.profile)
-    pilot, warmup_s = _warm_up(scenario, chosen)
-    total = scenario.run.replications
+    count = scenario.run.replications
+    tasks = _tasks(scenario, profile)
+    pilot, warmup_s = _warm_up(scenario, chosen, tasks[0])
     done: list[Replication] = []
-    for replication in _replications(scenario, chosen, jobs, warmup_s, pilot):
+    for replication in _replications(scenario, chosen, jobs, warmup_s, pilot, tasks):
         assert_conserved(replication, scenario)
         done.append(replication)
         if progress:
-            progress(len(done), total)
+            progress(len(done), len(tasks))
+    replications, nominal = tuple(done[:count]), tuple(done[count:])
     return Outcome(
         scenario=scenario,
-        replications=tuple(done),
+        replications=replications,
         warmup_s=warmup_s,
         # Not `chosen`: a summary does not depend on what has been compiled before.
-        summary=_summary(scenario, profile, done, engine or DEFAULT, warmup_s),
+        summary=_summary(scenario, profile, replications, nominal, engine or DEFAULT, warmup_s),
+        nominal=nominal,
     )
 
 
-def _warm_up(scenario: Scenario, engine: Engine) -> tuple[Replication | None, float]:
+def _tasks(scenario: Scenario, profile: Profile) -> list[Task]:
+    """List the runs by number and prices: first any with drawn prices, then at the profile's values."""
+    plain = [(number, profile) for number in range(scenario.run.replications)]
+    if not scenario.run.uncertainty:
+        return plain
+    return [(number, sample(scenario, profile, number)) for number, _ in plain] + plain
+
+
+def _warm_up(scenario: Scenario, engine: Engine, first: Task) -> tuple[Replication | None, float]:
     """Decide what to leave out as warm-up; give the pilot too, where one ran and lost nothing.
 
     What is declared counts. With events nothing is left out. Else MSER-5 on the mean latency of each second
-    of replication 0 decides; a pilot that never settles, is too short to tell or has seconds without an
+    of the first run decides; a pilot that never settles, is too short to tell or has seconds without an
     answer leaves nothing out.
     """
     from nodeportsim.engine.simulate import simulate
 
     if scenario.run.warmup_s is not None or scenario.events:
         return None, scenario.run.warmup_s or 0.0
-    pilot = simulate(scenario, 0, engine=engine, warmup_s=0.0)
+    number, prices = first
+    pilot = simulate(scenario, number, engine=engine, profile=prices, warmup_s=0.0)
     answered = pilot.timeline[:, SUCCEEDED]
     dropped_s = mser5(pilot.second_latency_ns / answered) if answered.all() else None
     return (None, float(dropped_s)) if dropped_s else (pilot, 0.0)
 
 
 def _replications(
-    scenario: Scenario, engine: Engine, jobs: int, warmup_s: float, pilot: Replication | None
+    scenario: Scenario,
+    engine: Engine,
+    jobs: int,
+    warmup_s: float,
+    pilot: Replication | None,
+    tasks: Sequence[Task],
 ) -> Iterator[Replication]:
-    """Simulate in order of number, one or several at a time; a pilot that fits is the first of them."""
+    """Simulate in order, one or several at a time; a pilot that fits is the first of them."""
     from nodeportsim.engine.simulate import simulate
 
     if pilot is not None:
         yield pilot
-    numbers = range(int(pilot is not None), scenario.run.replications)
-    if min(jobs, len(numbers)) <= 1:
-        yield from (simulate(scenario, number, engine=engine, warmup_s=warmup_s) for number in numbers)
+    left = tasks[int(pilot is not None) :]
+    if min(jobs, len(left)) <= 1:
+        for number, prices in left:
+            yield simulate(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s)
         return
     from joblib import Parallel, delayed
 
@@ -163,7 +187,8 @@ def _replications(
     prefer = "threads" if engine == "compiled" else "processes"
     parallel = Parallel(n_jobs=jobs, prefer=prefer, return_as="generator", batch_size=1)
     yield from parallel(
-        delayed(simulate)(scenario, number, engine=engine, warmup_s=warmup_s) for number in numbers
+        delayed(simulate)(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s)
+        for number, prices in left
     )
 
 
@@ -196,13 +221,18 @@ def assert_conserved(replication: Replication, scenario: Scenario) -> None:
 
 
 def _summary(
-    scenario: Scenario, profile: Profile, replications: list[Replication], engine: Engine, warmup_s: float
+    scenario: Scenario,
+    profile: Profile,
+    replications: Sequence[Replication],
+    nominal: Sequence[Replication],
+    engine: Engine,
+    warmup_s: float,
 ) -> dict[str, Any]:
     from nodeportsim.engine.codes import CAUSES, PHASES, STAGES
     from nodeportsim.metrics.summarise import summarise
     from nodeportsim.metrics.thresholds import check
 
-    summary = summarise(replications, causes=CAUSES, stages=STAGES, phases=PHASES)
+    summary = summarise(replications, nominal=nominal, causes=CAUSES, stages=STAGES, phases=PHASES)
     summary["thresholds"] = check(scenario.thresholds, summary)
     summary["provenance"] = provenance(scenario, profile, engine, warmup_s)
     return summary
@@ -211,7 +241,9 @@ def _summary(
 def compare(a: Outcome, b: Outcome) -> pd.DataFrame:
     """Compare two variants replication by replication: common draws cancel in the difference.
 
-    Each outcome leaves out its own warm-up. Where these differ less of the chance cancels, no more.
+    Each outcome leaves out its own warm-up. Where these differ less of the chance cancels, no more. With
+    ``run.uncertainty`` both sides draw the same prices, and the interval is of the difference on one node
+    whose prices are somewhere in their errors.
 
     Returns
     -------
@@ -223,15 +255,18 @@ def compare(a: Outcome, b: Outcome) -> pd.DataFrame:
     Raises
     ------
     InputError
-        Seeds or replications differ: the pairs would not share their draws.
+        Seeds, replications or uncertainty differ: the pairs would not share their draws.
     """
     import pandas as pd
 
     runs_a, runs_b = a.scenario.run, b.scenario.run
     if (runs_a.seed, runs_a.replications) != (runs_b.seed, runs_b.replications):
         raise InputError("must have the same seed and replications to be compared", field="run")
+    if runs_a.uncertainty != runs_b.uncertainty:
+        raise InputError("must be the same to be compared", field="run.uncertainty")
     numbers = ["before", "after", "difference", "low", "high"]
-    table = pd.DataFrame(compare_replications(a.replications, b.replications))
+    nominal = (a.nominal, b.nominal) if a.nominal else None
+    table = pd.DataFrame(compare_replications(a.replications, b.replications, nominal=nominal))
     table = table.rename(columns={"a": "before", "b": "after"})[["metric", *numbers]]
     table = table.astype(dict.fromkeys(numbers, float))
     base = table["before"].where(table["before"] != 0)

@@ -1,4 +1,4 @@
-"""Commands that hold the model against real machines: measure."""
+"""The command ``measure``: times of a real machine's kernel."""
 
 from __future__ import annotations
 

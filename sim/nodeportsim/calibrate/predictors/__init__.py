@@ -1,0 +1,1 @@
+"""Predictions for published rows, by theme."""
