@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +48,14 @@ def play(bed: Bed, names: Iterable[str], seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {"comparison": [], "timeline": [], "pods": []}
     machine = overheads(bed)
     disturbed: dict[str, float] = {}
+    say = partial(print, flush=True)
     calm: list[Row] = []
     for backend in names:
         if reason := backends.refusal(bed, backend, view(all_cases(backend, seconds)[0])):
             raise SystemExit(f"{backend} does not work here: {reason}")
         for scenario in all_cases(backend, seconds):
             label = f"{scenario.name} {backend}"
-            answers = calmly(bed, backend, scenario, print)
+            answers = calmly(bed, backend, scenario, say)
             simulated = simulate(adjusted(scenario, machine))
             rows = compare(scenario, answers, simulated, machine, label=label)
             seen = of_answers(answers, scenario)
@@ -62,7 +64,7 @@ def play(bed: Bed, names: Iterable[str], seconds: float) -> dict[str, Any]:
             found["comparison"] += [_cells(row) for row in rows]
             found["timeline"] += _seconds(label, seen, simulated)
             found["pods"] += _pods(label, seen, simulated)
-            print(label, "holds" if all(row.holds is not False for row in rows) else "MISSES", flush=True)  # noqa: T201
+            say(label, "holds" if all(row.holds is not False for row in rows) else "misses")
     found["comparison"] += [_cells(row) for row in pooled(calm)]
     about = {"seconds": seconds, "overheads_s": asdict(machine), "disturbance_p99_s": disturbed}
     return found | {"run": environment("live") | about}

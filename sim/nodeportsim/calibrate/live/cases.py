@@ -73,7 +73,8 @@ def case(name: str, backend: str, **changed: Any) -> Scenario:
         "run": {
             "duration_s": changed["seconds"],
             "warmup_s": 1.0,
-            "seed": crc32(f"{name} {backend}".encode()),
+            "seed": crc32(f"{name} {backend}".encode()),  # Luck of its own for every case.
+            "replications": changed.get("replications", 20),
         },
     }
     return Scenario.model_validate(given)

@@ -140,10 +140,11 @@ def _replayed(label: str, answers: Sequence[Answer], scenario: Scenario, machine
 
 def simulate(scenario: Scenario) -> list[Seen]:
     """Simulate all replications of a scenario."""
-    from nodeportsim.engine.codes import STAGES
     from nodeportsim.study.run import run
 
-    return [of_replication(replication, STAGES) for replication in run(scenario).replications]
+    outcome = run(scenario)
+    stages = list(outcome.summary["stages_s"])
+    return [of_replication(replication, stages) for replication in outcome.replications]
 
 
 def _row(
