@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,7 @@ from nodeportsim.study.wanted import wanted
 if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
 
+ROOT = Path(__file__).parents[2]
 MACHINE = Overheads(way_s=2e-4, hop_s=3e-5, turn_s=5e-4)
 CUT = {"at_s": 1.5, "fault": "cut", "node": "node-2"}
 RULES_S = 1e-4
@@ -117,6 +120,24 @@ def test_a_disturbed_run_is_played_once_more_and_no_oftener(
     late = [replace(row, begun_s=row.born_s + late_s) for row in simulated(scenario)]
     played: list[str] = []
     said: list[str] = []
-    monkeypatch.setattr(cases, "live", lambda _bed, backend, _scenario: played.append(backend) or late)
+    monkeypatch.setattr(
+        cases, "live", lambda _bed, backend, _scenario, _ports: played.append(backend) or late
+    )
     assert calmly(None, "nftables", scenario, said.append) is late  # type: ignore[arg-type]
     assert (len(played), len(said)) == (plays, plays - 1)
+
+
+def test_the_recorded_run_is_judged_by_the_rule_and_its_misses_are_told() -> None:
+    text = (ROOT / "results" / "live" / "comparison.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    page = (ROOT / "docs" / "live.md").read_text()
+    assert len({row["case"] for row in rows}) > 18
+    for row in rows:
+        numbers = {key: float(row[key]) for key in ("live", "simulated", "low", "high")}
+        reach = float(row["reach"]) if row["reach"] else None
+        judged = Row(case=row["case"], measure=row["measure"], reach=reach, **numbers)
+        told = [
+            str(verdict) if verdict is not None else "" for verdict in (judged.within_reach, judged.holds)
+        ]
+        assert [row["within_reach"], row["holds"]] == told
+        assert row["holds"] != "False" or f"| {row['case']} | {row['measure']} |" in page

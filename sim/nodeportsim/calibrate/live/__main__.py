@@ -19,6 +19,7 @@ from nodeportsim.calibrate.live.lab import view
 from nodeportsim.calibrate.live.seen import of_answers
 from nodeportsim.calibrate.system import environment
 from nodeportsim.calibrate.testbed import build
+from nodeportsim.errors import NodePortSimError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,8 +36,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each case")
     parser.add_argument("--backends", default="iptables-legacy,nftables")
     given = parser.parse_args()
-    with build() as bed:
-        found = play(bed, given.backends.split(","), given.seconds)
+    try:
+        with build() as bed:
+            found = play(bed, given.backends.split(","), given.seconds)
+    except NodePortSimError as error:
+        raise SystemExit(str(error)) from None
     given.out.mkdir(parents=True, exist_ok=True)
     for name in ("comparison", "timeline", "pods"):
         _write(given.out / f"{name}.csv", found[name])

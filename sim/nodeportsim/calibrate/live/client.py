@@ -3,11 +3,12 @@
 A script of its own, given to a Python inside a namespace. It reads a plan as JSON and writes a row per
 request, in the plan's order::
 
-    {"start_s": 12.5, "connect_s": 3.0, "request_s": 10.0,
+    {"start_s": 12.5, "connect_s": 3.0, "request_s": 10.0, "ports": 60000,
      "requests": [[wanted after start (s), address, port, work (s)], ...]}
     [cause or null, begun, connected, ended, pod's address, work begun, work ended]    (s after the start)
 
-Every request has a connection of its own. The causes are those of the simulator.
+Every request has a connection of its own, from one of so many source ports in turn: one that returns soon may
+meet what connection tracking remembers of it. The causes are those of the simulator.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+FIRST_PORT = 2048
 NOTHING: list[Any] = [None] * 7
 CAUSES = {
     errno.ECONNREFUSED: "refused",
@@ -38,19 +40,26 @@ async def main(plan: dict[str, Any]) -> list[list[Any]]:
     """Do what the plan says; give the rows."""
     loop, requests = asyncio.get_running_loop(), plan["requests"]
     asking: list[asyncio.Task[list[Any]]] = []
-    for request in requests:  # They are in order of time.
+    for number, request in enumerate(requests):  # They are in order of time.
         await asyncio.sleep(plan["start_s"] + request[0] - time.monotonic())
-        asking.append(loop.create_task(ask(loop, plan, *request[1:])))
+        asking.append(loop.create_task(ask(loop, plan, FIRST_PORT + number % plan["ports"], *request[1:])))
     return list(await asyncio.gather(*asking))
 
 
 async def ask(
-    loop: asyncio.AbstractEventLoop, plan: dict[str, Any], address: str, port: int, work_s: float
+    loop: asyncio.AbstractEventLoop,
+    plan: dict[str, Any],
+    own_port: int,
+    address: str,
+    port: int,
+    work_s: float,
 ) -> list[Any]:
     """Connect, ask, read the answer, and note the instants."""
     start_s, row = plan["start_s"], NOTHING.copy()
     with socket.socket() as opened:
         opened.setblocking(False)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(("", own_port))
         row[1] = time.monotonic() - start_s
         try:
             async with asyncio.timeout(plan["connect_s"]):

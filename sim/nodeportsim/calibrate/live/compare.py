@@ -56,7 +56,7 @@ class Row:
     @property
     def within_reach(self) -> bool | None:
         """Near enough, chance not counted; None without a reach."""
-        return None if self.reach is None else abs(self.live - self.simulated) <= self.reach
+        return None if not self.reach else abs(self.live - self.simulated) <= self.reach
 
     @property
     def holds(self) -> bool | None:
@@ -80,10 +80,9 @@ def compare(
     live, runs = measures(seen, scenario), [measures(run, scenario) for run in simulated]
     rows = []
     for name in live:
-        values = np.array([run[name] for run in runs if name in run])
-        if len(values) == len(runs):
-            interval = _order_statistics(name, answers, scenario)
-            rows.append(_row(label, name, live[name], values, interval, level))
+        values = np.array([run[name] for run in runs])
+        interval = _order_statistics(name, answers, scenario)
+        rows.append(_row(label, name, live[name], values, interval, level))
     if scenario.events:
         return rows
     return [*rows, *_replayed(label, answers, scenario, machine), _balance(label, seen, simulated, scenario)]

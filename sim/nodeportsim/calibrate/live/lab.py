@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodeportsim.calibrate import backends
+from nodeportsim.calibrate import backends, netlink
+from nodeportsim.calibrate.system import CommandError
 from nodeportsim.calibrate.testbed import CLUSTER_CIDR, NODE_IP, SERVICE_CIDR
 from nodeportsim.calibrate.timing import LISTEN_PORT
 from nodeportsim.kubeproxy.concrete import Endpoint, Port, View
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
 
 NODE_PORT = 30080
+PORTS = 60_000
+"""Source ports of the client."""
 STARTING_S = 0.5
 """From the client's start to its first request: Python begins, the plan is read."""
 _HERE = Path(__file__).parent
@@ -107,7 +110,7 @@ def pods(bed: Bed, scenario: Scenario) -> Iterator[None]:
             running.append(_start(bed, role, "pods.py", *map(str, numbers), *own))
         for server in running:
             if server.stdout is None or server.stdout.readline() != "ready\n":
-                raise RuntimeError("the pods do not start")
+                raise CommandError("the pods do not start")
         yield
     finally:
         for server in running:
@@ -115,15 +118,21 @@ def pods(bed: Bed, scenario: Scenario) -> Iterator[None]:
             server.communicate()
 
 
-def live(bed: Bed, backend: str, scenario: Scenario) -> list[Answer]:
-    """Do in real life what replication 0 of a scenario simulates: through the NodePort, with its events."""
+def live(bed: Bed, backend: str, scenario: Scenario, ports: int = PORTS) -> list[Answer]:
+    """Do in real life what replication 0 of a scenario simulates: through the NodePort, with its events.
+
+    `ports` is how many source ports the client uses in turn; with few it meets its own past, which no
+    simulation knows.
+    """
     before = view(scenario)
     backends.load(bed, backend, before)
+    with bed.inside("node"), netlink.netfilter_socket() as netfilter:
+        netlink.flush_conntrack(netfilter)  # What earlier runs left.
     try:
         with pods(bed, scenario):
             asked = list(zip(*(row.tolist() for row in wanted(scenario)), strict=True))
             happenings = _happenings(bed, backend, scenario)
-            return ask(bed, scenario, [(t, NODE_IP, NODE_PORT, work) for t, work in asked], happenings)
+            return ask(bed, scenario, [(t, NODE_IP, NODE_PORT, work) for t, work in asked], happenings, ports)
     finally:
         bed.set("node2", _FORWARDING, 1)
         backends.clear(bed, backend)
@@ -134,6 +143,7 @@ def ask(
     scenario: Scenario,
     asks: Sequence[Ask],
     happenings: Sequence[tuple[float, Callable[[], object]]] = (),
+    ports: int = PORTS,
 ) -> list[Answer]:
     """Let the client ask, and things happen, all at their instants."""
     client = _start(bed, "client", "client.py")
@@ -141,7 +151,7 @@ def ask(
         limits, start_s = scenario.clients[0].timeouts, time.monotonic() + STARTING_S
         plan = {"start_s": start_s, "connect_s": limits.connect_s, "request_s": limits.request_s}
         assert client.stdin is not None
-        client.stdin.write(json.dumps(plan | {"requests": asks}))
+        client.stdin.write(json.dumps(plan | {"ports": ports, "requests": asks}))
         client.stdin.flush()
         client.stdin.close()
         client.stdin = None  # `communicate` would flush it again.

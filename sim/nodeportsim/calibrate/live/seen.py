@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nodeportsim.calibrate.live.lab import Answer
-    from nodeportsim.engine.simulate import Replication
+    from nodeportsim.metrics.replication import Replication
     from nodeportsim.scenario.spec import Scenario
 
     Counts = NDArray[np.int64]
@@ -28,8 +28,6 @@ LUMP_BEGINS_S, LUMP_ENDS_S = -0.1, 0.25
 """A SYN sent again after k seconds connects about then: the kernel rounds its timers up."""
 SLOW_S = 0.5
 """A connect that takes longer has lost its first SYN."""
-ENOUGH = 20
-"""Fewer slow connects have no distribution worth comparing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +84,12 @@ def of_replication(replication: Replication, stages: Sequence[str]) -> Seen:
 
 
 def measures(seen: Seen, scenario: Scenario) -> dict[str, float]:
-    """Give the numbers by name; one that a run cannot tell is left out.
+    """Give the numbers by name.
 
     ``latency.*`` and ``stage.*`` in seconds, of answered requests. ``failed.outage``: share of the requests
     wanted in the whole seconds between a cut and the change of the rules. ``failed.else``: of all others.
-    ``recovered``: the second from which on 99 % succeed. ``connects.slow``: share of connects that needed a
-    second SYN; ``connects.Ns``: which part of those took N seconds.
+    ``recovered``: the second from which on 99 % succeed, or the end. ``connects.slow``: share of connects that
+    needed a second SYN; ``connects.Ns``: which part of those took N seconds.
     """
     found = {f"latency.{name}": histogram.quantile(seen.latency, q) for name, q in QUANTILES.items()}
     found |= {"stage.pod_queue": seen.queue_s, "stage.service": seen.work_s}
@@ -112,16 +110,15 @@ def _failures(seen: Seen, scenario: Scenario) -> dict[str, float]:
         "failed.else": float(failed[~within].sum() / offered[~within].sum()),
     }
     window = outage(seen.timeline)
-    if window is not None and window.recovered_99_s is not None:
-        found["recovered"] = float(window.recovered_99_s)
-    return found
+    good_s = window.recovered_99_s if window else 0
+    return found | {"recovered": float(len(offered) if good_s is None else good_s)}
 
 
 def _connects(seen: Seen) -> dict[str, float]:
     times_s = histogram.midpoints_s()
     slow = int(seen.connect[times_s > SLOW_S].sum())
     found = {"connects.slow": slow / int(seen.connect.sum())}
-    for lump_s in LUMPS_S if slow >= ENOUGH else ():
+    for lump_s in LUMPS_S:
         inside = (times_s > lump_s + LUMP_BEGINS_S) & (times_s < lump_s + LUMP_ENDS_S)
-        found[f"connects.{lump_s}s"] = float(seen.connect[inside].sum() / slow)
+        found[f"connects.{lump_s}s"] = float(seen.connect[inside].sum() / max(1, slow))
     return found
