@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from binascii import crc32
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ def overheads(bed: Bed) -> Overheads:
         crowd: list[Ask] = [(0.0, near, LISTEN_PORT, WORK_S / 2)] * 60
         alone, together = ask(bed, scenario, calm), ask(bed, scenario, crowd)
     ended_s = sorted(row.work_ended_s for row in together if row.work_ended_s is not None)
-    turn_s = (ended_s[-1] - ended_s[0]) / (len(ended_s) - 1) - WORK_S / 2
+    turn_s = median(b - a for a, b in pairwise(ended_s)) - WORK_S / 2
     added_s = [median(row.latency_s - row.demand_s for row in alone[k::2]) for k in (0, 1)]
     return Overheads(  # A request goes four ways: SYN and its answer, the request and its answer.
         way_s=max(0.0, (added_s[0] - turn_s) / 4),

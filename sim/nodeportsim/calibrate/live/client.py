@@ -1,7 +1,7 @@
 """A real client: asks at given instants, whatever became of earlier requests, and writes down what happened.
 
-A script of its own, given to a Python inside a namespace. It reads a plan as JSON and writes a row per
-request, in the plan's order::
+A script of its own, given to a Python inside a namespace. It says ``ready``, reads a plan as JSON and writes
+a row per request, in the plan's order::
 
     {"start_s": 12.5, "connect_s": 3.0, "request_s": 10.0, "ports": 60000,
      "requests": [[wanted after start (s), address, port, work (s)], ...]}
@@ -88,6 +88,7 @@ if __name__ == "__main__":
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     gc.disable()
+    print("ready", flush=True)  # noqa: T201
     # Unlike epoll, select() does not round waits up to a millisecond. It takes 1024 sockets.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         json.dump(runner.run(main(json.load(sys.stdin))), sys.stdout)

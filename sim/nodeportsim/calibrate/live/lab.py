@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 NODE_PORT = 30080
 PORTS = 60_000
 """Source ports of the client."""
-STARTING_S = 0.5
-"""From the client's start to its first request: Python begins, the plan is read."""
+STARTING_S = 0.3
+"""For the client to read its plan."""
 _HERE = Path(__file__).parent
 _MACHINES: tuple[tuple[Role, str], ...] = (("pods", "10.20.0"), ("pods2", "10.22.0"))
 _FORWARDING = "net/ipv4/ip_forward"
@@ -109,8 +109,7 @@ def pods(bed: Bed, scenario: Scenario) -> Iterator[None]:
             numbers = (LISTEN_PORT, scenario.pods.workers, scenario.pods.backlog)
             running.append(_start(bed, role, "pods.py", *map(str, numbers), *own))
         for server in running:
-            if server.stdout is None or server.stdout.readline() != "ready\n":
-                raise CommandError("the pods do not start")
+            _wait_for(server)
         yield
     finally:
         for server in running:
@@ -148,6 +147,7 @@ def ask(
     """Let the client ask, and things happen, all at their instants."""
     client = _start(bed, "client", "client.py")
     try:
+        _wait_for(client)
         limits, start_s = scenario.clients[0].timeouts, time.monotonic() + STARTING_S
         plan = {"start_s": start_s, "connect_s": limits.connect_s, "request_s": limits.request_s}
         assert client.stdin is not None
@@ -209,3 +209,8 @@ def _start(bed: Bed, role: Role, script: str, *words: str) -> subprocess.Popen[s
     return subprocess.Popen(
         within, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
+
+
+def _wait_for(started: subprocess.Popen[str]) -> None:
+    if started.stdout is None or started.stdout.readline() != "ready\n":
+        raise CommandError("a client or a pod does not start")

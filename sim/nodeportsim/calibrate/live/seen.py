@@ -88,8 +88,8 @@ def measures(seen: Seen, scenario: Scenario) -> dict[str, float]:
 
     ``latency.*`` and ``stage.*`` in seconds, of answered requests. ``failed.outage``: share of the requests
     wanted in the whole seconds between a cut and the change of the rules. ``failed.else``: of all others.
-    ``recovered``: the second from which on 99 % succeed, or the end. ``connects.slow``: share of connects that
-    needed a second SYN; ``connects.Ns``: which part of those took N seconds.
+    ``recovered``: the second from which on 99 % succeed, or the end. ``connects.slow``: share of connects
+    that needed a second SYN; ``connects.Ns``: which part of those took N seconds.
     """
     found = {f"latency.{name}": histogram.quantile(seen.latency, q) for name, q in QUANTILES.items()}
     found |= {"stage.pod_queue": seen.queue_s, "stage.service": seen.work_s}
