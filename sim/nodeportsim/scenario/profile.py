@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 import nodeportsim
 from nodeportsim.errors import InputError
 from nodeportsim.kubeproxy.rules import structure, walk
-from nodeportsim.scenario.prices import NONE, Host, ModeKey, ModePrices, Parameter, Part, SyncPrice
+from nodeportsim.scenario.prices import NONE, Host, ModeKey, ModePrices, Parameter, Part, Sizes, SyncPrice
 
 if TYPE_CHECKING:
     from nodeportsim.kubeproxy.sync import SyncKind
@@ -46,6 +46,7 @@ class Profile(Part):
     description: str
     extends: str | None = None
     environment: dict[str, str]
+    syncs_up_to: Sizes | None = None
     host: Host
     modes: dict[ModeKey, ModePrices]
 
@@ -232,7 +233,11 @@ def _extended(declared: Any) -> Any:
         return declared
     name = declared["extends"]
     base = load_profile(name)
-    whole: dict[str, Any] = {**declared, "host": _taken_over(base.host, name) | (declared.get("host") or {})}
+    whole: dict[str, Any] = {
+        "syncs_up_to": base.syncs_up_to,
+        **declared,
+        "host": _taken_over(base.host, name) | (declared.get("host") or {}),
+    }
     modes = declared.get("modes") or {}
     whole["modes"] = {
         key: _taken_over(base.modes[key], name) | (own or {}) if key in base.modes else own

@@ -57,6 +57,8 @@ class Fit:
         Pairs of numbers per mode that the data cannot tell apart.
     warnings
         What the data say against the fit.
+    syncs_up_to
+        Service ports and endpoints of the largest rule set whose loading was timed.
     """
 
     label: str
@@ -65,6 +67,7 @@ class Fit:
     cells: list[pd.DataFrame] = field(default_factory=list)
     tied: dict[ModeKey, list[tuple[str, str, float]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    syncs_up_to: tuple[int, int] | None = None
 
     def table(self) -> pd.DataFrame:
         """All cells."""
@@ -115,7 +118,18 @@ def fit(measured: Measurements, *, label: str | None = None) -> Fit:
         hint = f"{SWEEPS['services']} must hold rows of iptables-legacy, iptables-nft, nftables or ipvs"
         raise InputError("holds no connects through any rules", field="DIR", got=found.label, hint=hint)
     _fit_host(found, measured)
+    found.syncs_up_to = _largest_sync(measured, found.label)
     return found
+
+
+def _largest_sync(measured: Measurements, label: str) -> tuple[int, int] | None:
+    """Find the largest rule set whose loading was timed, with default/kubernetes."""
+    own, loading = (measured.rows(name, label) for name in (SYNCS, LOADING))
+    rows = own if len(own) else loading
+    if rows.empty:
+        return None
+    endpoints = rows["services"] * rows["endpoints_per_service"]
+    return int(rows["services"].max()) + 1, int(endpoints.max()) + 1
 
 
 def _connects(measured: Measurements, label: str) -> pd.DataFrame:

@@ -190,6 +190,8 @@ def write(
     known = ("name", "description", "environment")
     ordered = {key: head[key] for key in known[:2]} | ({} if whole else {"extends": base})
     ordered |= {key: head[key] for key in known[2:]}
+    if fit.syncs_up_to:
+        ordered["syncs_up_to"] = dict(zip(("service_ports", "endpoints"), fit.syncs_up_to, strict=True))
     (folder / "profile.yaml").write_text(profile_yaml(ordered, host, modes), "utf-8")
     (folder / "fit.csv").write_text(fit_csv(fit), "utf-8")
     (folder / "cells.csv").write_text(cells_csv(fit.table()), "utf-8")
