@@ -144,7 +144,7 @@ class Profile(Part):
     def sync_s(self, key: ModeKey, shape: Shape, kind: SyncKind) -> float:
         """Duration of a sync of kube-proxy's rules for this cluster."""
         price: SyncPrice = getattr(self.prices(key), f"sync_{kind}")
-        rules = structure(mode_of(key), shape).rule_count("nat/")
+        rules = sync_rules(mode_of(key), shape)
         return price.cost.duration_s(
             service_ports=sum(n for n, _ in shape.ports), endpoints=shape.endpoints, rules=rules
         )
@@ -171,6 +171,12 @@ def _parameters(prefix: str, part: BaseModel) -> list[tuple[str, Parameter]]:
 
 def _endpoints(port: ServicePort, packet: Packet) -> int:
     return {"nodeport": port.external_endpoints, "clusterip": port.internal_endpoints}.get(packet, 0)
+
+
+def sync_rules(mode: Mode, shape: Shape) -> int:
+    """Count the rules whose square a full sync may grow with: of table nat, or of all of kube-proxy's."""
+    written = structure(mode, shape)
+    return written.rule_count() if mode == "nftables" else written.rule_count("nat/")
 
 
 def mode_key(mode: Mode, backend: Literal["nft", "legacy"]) -> ModeKey:
