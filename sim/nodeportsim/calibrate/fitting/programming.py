@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 KINDS = ("partial", "full", "restart")
 OPERATIONS = {"partial": "partial_one_service_kubeproxy", "full": "full_restore", "restart": "full_restore"}
 SQUARED = ("iptables-nft", "nftables")
-"""Modes that load a full set in time that grows with the square of its rules, as one transaction of nf_tables
-does. In mode nftables a linear law misses kube-proxy's own times by up to 24 %, this one by up to 13 %; its
-square, fitted to at most 2,000 Services, makes 4.9 s of 5,000, whose loading took 4.5 s on another machine."""
+"""Modes that load a full set in time that grows with the square of its rules, as one transaction of
+nf_tables does. In mode nftables a linear law misses kube-proxy's own times by up to 24 %, this one by up to
+13 %; its square, fitted to at most 2,000 Services, makes 4.9 s of 5,000, whose loading took 4.5 s on another
+machine."""
 KUBE_PROXY_ITSELF = "loading the rules alone: kube-proxy's own work is not in it"
 
 
