@@ -66,7 +66,7 @@ def test_a_duration_is_the_sum_of_its_terms() -> None:
 def test_published_programming_latencies_are_a_wait_and_a_sync(restore: str) -> None:
     """5,000 nodes, minSyncPeriod 10 s (KEP-3453): changes come at any time, and wait U(0, 10 + D) and D.
 
-    The median gives the duration, D = (p50 - 5) / 1.5; p90 and p99 must follow, within the 25 % of percentiles.
+    The median gives the duration, D = (p50 - 5) / 1.5; p90 and p99 must follow, within 25 %.
     """
     with PUBLISHED.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["mode"] == f"iptables-{restore}-restore"]
