@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 REFERENCE = "kernel-6.18"
 EMULATED = "kernel-6.1"
+NATIVE = ("kernel-6.18-epyc",)
+"""Further machines that were measured natively; the reference lends them what they lack."""
 EMULATED_NOTE = (
     "difference from the path without rules in an emulated machine; the error is how its cells scatter"
 )
@@ -104,5 +106,7 @@ def main() -> None:
     take_over(reference, "ipvs", guest, EMULATED)
     write_folder(models / REFERENCE, reference)
     write_folder(models / EMULATED, guest)
+    for name in NATIVE:
+        write_folder(models / name, native(models / name))
     for name in ERAS:
         write_published(models, name)
