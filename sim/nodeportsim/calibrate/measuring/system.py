@@ -115,6 +115,11 @@ def environment(label: str) -> dict[str, Any]:
     }
 
 
+def is_linear() -> bool:
+    """Whether this kernel sends its first SYNs a second apart (from 6.5 on), or doubles from the start."""
+    return Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts").exists()
+
+
 def l2_bytes() -> int | None:
     """Size of a core's second cache, None where the kernel does not tell."""
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
