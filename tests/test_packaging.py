@@ -54,7 +54,7 @@ def test_the_wheel_carries_models_experiments_styles_and_types(built: Path) -> N
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         "nodeportsim/py.typed",
-        "nodeportsim/calibrate/probe.c",
+        "nodeportsim/calibrate/measuring/probe.c",
         "nodeportsim/_data/models/kernel-6.18/profile.yaml",
         "nodeportsim/_data/experiments/examples/node-failure.yaml",
         "nodeportsim/_data/experiments/node_failure_retry/experiment.yaml",

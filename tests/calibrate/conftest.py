@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nodeportsim.calibrate import system
-from nodeportsim.calibrate.testbed import Bed, build
+from nodeportsim.calibrate.measuring import system
+from nodeportsim.calibrate.measuring.testbed import Bed, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

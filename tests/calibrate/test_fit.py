@@ -10,16 +10,16 @@ import pytest
 from known_machine import Machine, written
 from scipy.stats import binom
 
-from nodeportsim.calibrate import connect, holdout
-from nodeportsim.calibrate.fit import fit
-from nodeportsim.calibrate.measurements import read
+from nodeportsim.calibrate.fitting import connect, holdout
+from nodeportsim.calibrate.fitting.fit import fit
+from nodeportsim.calibrate.fitting.measurements import read
 from nodeportsim.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nodeportsim.calibrate.fit import Fit
-    from nodeportsim.calibrate.solve import Estimate
+    from nodeportsim.calibrate.fitting.fit import Fit
+    from nodeportsim.calibrate.fitting.solve import Estimate
 
 SIZES = (1, 10, 100, 1000, 2000, 5000, 10_000, 20_000)
 

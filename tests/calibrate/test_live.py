@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nodeportsim.calibrate import backends
 from nodeportsim.calibrate.live.cases import (
     WORK_S,
     Overheads,
@@ -23,14 +22,15 @@ from nodeportsim.calibrate.live.cases import (
 )
 from nodeportsim.calibrate.live.compare import compare, simulate
 from nodeportsim.calibrate.live.lab import view
-from nodeportsim.calibrate.testbed import build
+from nodeportsim.calibrate.measuring import backends
+from nodeportsim.calibrate.measuring.testbed import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nodeportsim.calibrate.live.compare import Row
     from nodeportsim.calibrate.live.lab import Answer
-    from nodeportsim.calibrate.testbed import Bed
+    from nodeportsim.calibrate.measuring.testbed import Bed
     from nodeportsim.scenario.spec import Scenario
 
 pytestmark = pytest.mark.long

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from nodeportsim.calibrate import backends, measure, plans, scene, system, tables, testbed
+from nodeportsim.calibrate.measuring import backends, measure, plans, scene, system, tables, testbed
 from nodeportsim.cli import main
 from nodeportsim.errors import InputError
 from nodeportsim.kubeproxy import write_iptables

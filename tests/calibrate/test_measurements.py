@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from known_machine import ENVIRONMENT, Machine, written
 
-from nodeportsim.calibrate.measurements import TABLES, cells, read, relative
+from nodeportsim.calibrate.fitting.measurements import TABLES, cells, read, relative
 from nodeportsim.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeportsim.calibrate.mixture import places, quantiles
+from nodeportsim.calibrate.shipped.mixture import places, quantiles
 
 SHARES = [0.01, 0.5, 0.9, 0.99]
 

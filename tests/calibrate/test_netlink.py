@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nodeportsim.calibrate import netlink
-from nodeportsim.calibrate.system import CommandError
+from nodeportsim.calibrate.measuring import netlink
+from nodeportsim.calibrate.measuring.system import CommandError
 
 if TYPE_CHECKING:
-    from nodeportsim.calibrate.testbed import Bed
+    from nodeportsim.calibrate.measuring.testbed import Bed
 
 
 def here() -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from nodeportsim.calibrate import published, shipped
-from nodeportsim.calibrate.published import pick, read_rows
+from nodeportsim.calibrate.shipped import build as shipped
+from nodeportsim.calibrate.shipped import published
+from nodeportsim.calibrate.shipped.published import pick, read_rows
 from nodeportsim.scenario.profile import data_folder, load_profile, profiles
 
 if TYPE_CHECKING:

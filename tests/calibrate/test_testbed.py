@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nodeportsim.calibrate import system, testbed
+from nodeportsim.calibrate.measuring import system, testbed
 from nodeportsim.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nodeportsim.calibrate.testbed import Bed, Role
+    from nodeportsim.calibrate.measuring.testbed import Bed, Role
 
 OWN = f"{testbed.own_prefix()}-0-node" if sys.platform == "linux" else ""
 HOLD = """
 import sys, time
-from nodeportsim.calibrate.testbed import build
+from nodeportsim.calibrate.measuring.testbed import build
 with build() as bed:
     print(bed.prefix, flush=True)
     time.sleep(60)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from nodeportsim.calibrate import backends, timer, timing
-from nodeportsim.calibrate.scene import (
+from nodeportsim.calibrate.measuring import backends, timer, timing
+from nodeportsim.calibrate.measuring.scene import (
     Scene,
     Subject,
     pod_target,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nodeportsim.calibrate.testbed import Bed
-    from nodeportsim.calibrate.timing import Timer
+    from nodeportsim.calibrate.measuring.testbed import Bed
+    from nodeportsim.calibrate.measuring.timing import Timer
 
 
 @pytest.fixture(params=["c", "python"])

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from nodeportsim.calibrate import residuals, validate
-from nodeportsim.calibrate.predictors import balance, failures, prices, throughput
-from nodeportsim.calibrate.predictors.rule import TOLERANCES, Rule, in_order
-from nodeportsim.calibrate.published import COLUMNS, pick, read_rows
-from nodeportsim.calibrate.tke2026 import line
+from nodeportsim.calibrate.shipped.published import COLUMNS, pick, read_rows
+from nodeportsim.calibrate.shipped.tke2026 import line
+from nodeportsim.calibrate.validating import residuals, validate
+from nodeportsim.calibrate.validating.predictors import balance, failures, prices, throughput
+from nodeportsim.calibrate.validating.predictors.rule import TOLERANCES, Rule, in_order
 from nodeportsim.cli import main
 from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import data_folder, load_profile

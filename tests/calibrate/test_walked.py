@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nodeportsim.calibrate import backends, walked
-from nodeportsim.calibrate.scene import Scene, Subject, pod_target, targets
-from nodeportsim.calibrate.walked import Counted
+from nodeportsim.calibrate.measuring import backends, walked
+from nodeportsim.calibrate.measuring.scene import Scene, Subject, pod_target, targets
+from nodeportsim.calibrate.measuring.walked import Counted
 from nodeportsim.kubeproxy import write_iptables, write_nftables
 
 if TYPE_CHECKING:
-    from nodeportsim.calibrate.testbed import Bed
+    from nodeportsim.calibrate.measuring.testbed import Bed
 
 SCENE = Scene(
     services=12,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeportsim.kubeproxy.sync import Runner, SyncCost, applied_s
+
+PUBLISHED = Path(__file__).parents[2] / "experiments" / "validation" / "published.csv"
 
 
 def test_a_lone_change_after_idle_is_applied_at_once() -> None:
@@ -56,3 +60,21 @@ def test_no_change_is_lost_or_applied_early_or_later_than_two_syncs_and_a_period
 def test_a_duration_is_the_sum_of_its_terms() -> None:
     cost = SyncCost(constant_s=1.0, per_service_port_s=0.1, per_endpoint_s=0.01, per_rule_squared_s=0.001)
     assert cost.duration_s(service_ports=2, endpoints=3, rules=4) == pytest.approx(1 + 0.2 + 0.03 + 0.016)
+
+
+@pytest.mark.parametrize("restore", ["full", "minimize"])
+def test_published_programming_latencies_are_a_wait_and_a_sync(restore: str) -> None:
+    """5,000 nodes, minSyncPeriod 10 s (KEP-3453): changes come at any time, and wait U(0, 10 + D) and D.
+
+    The median gives the duration, D = (p50 - 5) / 1.5; p90 and p99 must follow, within 25 %.
+    """
+    with PUBLISHED.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["mode"] == f"iptables-{restore}-restore"]
+    measured_s = {row["percentile"]: float(row["value"]) for row in rows}
+    duration_s = (measured_s["p50"] - 5) / 1.5
+    changes = tuple(0.01 * k for k in range(100_000))
+    done = applied_s(changes, runner=Runner(min_sync_period_s=10.0), duration_s=duration_s)
+    latency_s = sorted(end - change for change, end in zip(changes, done, strict=True))
+    for percentile, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+        predicted_s = latency_s[int(share * len(latency_s))]
+        assert predicted_s == pytest.approx(measured_s[percentile], rel=0.25), percentile

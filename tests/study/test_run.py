@@ -16,7 +16,7 @@ from nodeportsim.errors import InputError, NodePortSimError
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.profile import load_profile
-from nodeportsim.scenario.spec import Cluster, Event, Pods, Proxy, Run, Scenario, Service
+from nodeportsim.scenario.spec import Background, Cluster, Event, Pods, Proxy, Run, Scenario, Service
 from nodeportsim.study.limits import assert_bounded, expected_bytes, expected_requests
 from nodeportsim.study.provenance import provenance, scenario_sha256
 from nodeportsim.study.run import (
@@ -290,3 +290,11 @@ def test_only_runs_that_share_their_draws_are_compared() -> None:
 @pytest.mark.usefixtures("synthetic_engine")
 def test_a_result_pastes_back() -> None:
     assert repr(run(SMALL)) == f"simulate({SMALL!r})"
+
+
+@pytest.mark.parametrize(("services", "said"), [(2001, False), (2002, True), (2000, False)])
+def test_syncs_beyond_the_measured_sizes_are_said_to_be_extrapolated(services: int, said: bool) -> None:
+    """kernel-6.18 timed kube-proxy with up to 2,001 service ports and 20,001 endpoints."""
+    cluster = Cluster(background=Background(services=services, endpoints_per_service=3))
+    told = provenance(Scenario(cluster=cluster), load_profile("kernel-6.18"), "simpy", 0.0)
+    assert any("extrapolated to" in line for line in told["assumed_prices"]) == said

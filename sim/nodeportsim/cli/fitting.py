@@ -13,8 +13,8 @@ from nodeportsim.cli.samples import from_files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nodeportsim.calibrate.fit import Fit
-    from nodeportsim.calibrate.solve import Estimate
+    from nodeportsim.calibrate.fitting.fit import Fit
+    from nodeportsim.calibrate.fitting.solve import Estimate
 
 
 @click.command()
@@ -56,9 +56,9 @@ def calibrate(*, sources: tuple[Path, ...], out: Path | None, kind: str, **told:
 
 def _profile(source: Path, out: Path, label: str | None, base: str, describe: str, kind: str) -> None:
     """Fit a folder of measurements and write the profile's folder."""
-    from nodeportsim.calibrate.fit import environment, fit
-    from nodeportsim.calibrate.measurements import read
-    from nodeportsim.calibrate.write import write
+    from nodeportsim.calibrate.fitting.fit import environment, fit
+    from nodeportsim.calibrate.fitting.measurements import read
+    from nodeportsim.calibrate.fitting.write import write
     from nodeportsim.report import canvas
     from nodeportsim.report.plots import residuals
     from nodeportsim.scenario.profile import load_profile
@@ -102,7 +102,7 @@ def _by_price(found: Fit) -> Iterator[dict[str, Any]]:
 
 
 def _with_error(estimate: Estimate) -> str:
-    from nodeportsim.calibrate.write import rounded
+    from nodeportsim.calibrate.fitting.write import rounded
 
     value, error = rounded(estimate.value, 4), rounded(estimate.error, 2)
     return f"{value:,.10g} ± {error:,.10g}{'' if estimate.identified else ' ?'}"
@@ -110,7 +110,7 @@ def _with_error(estimate: Estimate) -> str:
 
 def _by_experiment(found: Fit) -> list[dict[str, Any]]:
     """Sum up the held out cells of all targets; README.md has them apart."""
-    from nodeportsim.calibrate.holdout import summary
+    from nodeportsim.calibrate.fitting.holdout import summary
 
     table = found.table()
     table = table[table["held"]]

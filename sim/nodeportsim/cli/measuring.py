@@ -13,7 +13,7 @@ from nodeportsim.errors import InputError, ThresholdError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nodeportsim.calibrate.measure import Request
+    from nodeportsim.calibrate.measuring.measure import Request
 
 MOST_SERVICES = 60_000
 """NodePorts that there are, less those that stay free for other uses."""
@@ -33,7 +33,7 @@ MOST_SERVICES = 60_000
 @debug
 def measure(*, out: Path, quiet: bool, plan: str | None, **wanted: Any) -> None:
     """Time kube-proxy's rules in this machine's kernel (Linux, root), in network namespaces of its own."""
-    from nodeportsim.calibrate.measure import measure as measure_machine
+    from nodeportsim.calibrate.measuring.measure import measure as measure_machine
 
     request = _request(plan or "default", **wanted)
     with progress_bar("measuring", quiet) as progress:
@@ -50,9 +50,9 @@ def _request(
     plan: str, *, modes: str | None, services: str | None, kubernetes: str, timer: Any, label: str, seed: int
 ) -> Request:
     """Read the options into a request."""
-    from nodeportsim.calibrate.backends import BACKENDS
-    from nodeportsim.calibrate.measure import Request
-    from nodeportsim.calibrate.plans import PLANS
+    from nodeportsim.calibrate.measuring.backends import BACKENDS
+    from nodeportsim.calibrate.measuring.measure import Request
+    from nodeportsim.calibrate.measuring.plans import PLANS
 
     names = tuple(filter(None, (modes or "").split(",")))
     for name in names:

@@ -36,9 +36,9 @@ def validate(
             raise click.UsageError("--rows and --page are about published numbers: leave DIR out")
         _node(directory, profile, out, kind)
         return
-    from nodeportsim.calibrate import residuals
-    from nodeportsim.calibrate import validate as validation
-    from nodeportsim.calibrate.published import read_rows
+    from nodeportsim.calibrate.shipped.published import read_rows
+    from nodeportsim.calibrate.validating import residuals
+    from nodeportsim.calibrate.validating import validate as validation
     from nodeportsim.report import validation as report
 
     table, own = validation.published(None if rows is None else read_rows(rows)), residuals.own()
@@ -59,7 +59,7 @@ def validate(
 
 def _node(directory: Path, profile: str, out: Path | None, kind: str) -> None:
     """Hold a profile against a folder of measurements."""
-    from nodeportsim.calibrate.residuals import measured
+    from nodeportsim.calibrate.validating.residuals import measured
 
     cells, errors = measured(directory, profile)
     if out is not None:

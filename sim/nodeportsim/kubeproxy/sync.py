@@ -22,7 +22,7 @@ SyncKind = Literal["partial", "full", "restart"]
 class SyncCost:
     """Duration of a sync: constant + per service port + per endpoint + per rule squared (all in seconds).
 
-    The square is for iptables-nft alone, whose kernel part grows faster than linearly.
+    The square is for what nf_tables loads in one transaction, the modes nftables and iptables-nft.
     """
 
     constant_s: float
@@ -31,7 +31,7 @@ class SyncCost:
     per_rule_squared_s: float = 0.0
 
     def duration_s(self, *, service_ports: int, endpoints: int, rules: int) -> float:
-        """Return the duration (s) for a rule set of this size; `rules` counts those of the nat table."""
+        """Return the duration (s) for a rule set of this size; `rules` of table nat, or all of nftables."""
         linear = self.per_service_port_s * service_ports + self.per_endpoint_s * endpoints
         return self.constant_s + linear + self.per_rule_squared_s * rules**2
 

@@ -68,6 +68,13 @@ class SyncPrice(Part):
         return SyncCost(**{name: getattr(self, name).value for name in type(self).model_fields})
 
 
+class Sizes(Part):
+    """How large a rule set was measured."""
+
+    service_ports: int
+    endpoints: int
+
+
 class Host(Part):
     """The path without rules, and what a node, masquerading or an overlay adds to it.
 

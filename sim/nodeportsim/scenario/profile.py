@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 import nodeportsim
 from nodeportsim.errors import InputError
 from nodeportsim.kubeproxy.rules import structure, walk
-from nodeportsim.scenario.prices import NONE, Host, ModeKey, ModePrices, Parameter, Part, SyncPrice
+from nodeportsim.scenario.prices import NONE, Host, ModeKey, ModePrices, Parameter, Part, Sizes, SyncPrice
 
 if TYPE_CHECKING:
     from nodeportsim.kubeproxy.sync import SyncKind
@@ -46,6 +46,7 @@ class Profile(Part):
     description: str
     extends: str | None = None
     environment: dict[str, str]
+    syncs_up_to: Sizes | None = None
     host: Host
     modes: dict[ModeKey, ModePrices]
 
@@ -143,7 +144,7 @@ class Profile(Part):
     def sync_s(self, key: ModeKey, shape: Shape, kind: SyncKind) -> float:
         """Duration of a sync of kube-proxy's rules for this cluster."""
         price: SyncPrice = getattr(self.prices(key), f"sync_{kind}")
-        rules = structure(mode_of(key), shape).rule_count("nat/")
+        rules = sync_rules(mode_of(key), shape)
         return price.cost.duration_s(
             service_ports=sum(n for n, _ in shape.ports), endpoints=shape.endpoints, rules=rules
         )
@@ -170,6 +171,12 @@ def _parameters(prefix: str, part: BaseModel) -> list[tuple[str, Parameter]]:
 
 def _endpoints(port: ServicePort, packet: Packet) -> int:
     return {"nodeport": port.external_endpoints, "clusterip": port.internal_endpoints}.get(packet, 0)
+
+
+def sync_rules(mode: Mode, shape: Shape) -> int:
+    """Count the rules whose square a full sync may grow with: of table nat, or of all of kube-proxy's."""
+    written = structure(mode, shape)
+    return written.rule_count() if mode == "nftables" else written.rule_count("nat/")
 
 
 def mode_key(mode: Mode, backend: Literal["nft", "legacy"]) -> ModeKey:
@@ -232,7 +239,11 @@ def _extended(declared: Any) -> Any:
         return declared
     name = declared["extends"]
     base = load_profile(name)
-    whole: dict[str, Any] = {**declared, "host": _taken_over(base.host, name) | (declared.get("host") or {})}
+    whole: dict[str, Any] = {
+        "syncs_up_to": base.syncs_up_to,
+        **declared,
+        "host": _taken_over(base.host, name) | (declared.get("host") or {}),
+    }
     modes = declared.get("modes") or {}
     whole["modes"] = {
         key: _taken_over(base.modes[key], name) | (own or {}) if key in base.modes else own

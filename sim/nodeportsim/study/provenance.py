@@ -50,7 +50,7 @@ def provenance(scenario: Scenario, profile: Profile, engine: str, warmup_s: floa
         "engine": engine,
         "libraries": {name: version(name) for name in LIBRARIES},
         "assumptions": [*_of_scenario(scenario, warmup_s), *_of_uncertainty(scenario, profile)],
-        "assumed_prices": list(_of_profile(scenario, profile)),
+        "assumed_prices": [*_of_profile(scenario, profile), *_extrapolated(scenario, profile)],
     } | ({"sampled_prices": len(sampled_prices(scenario, profile))} if scenario.run.uncertainty else {})
 
 
@@ -89,3 +89,15 @@ def _of_profile(scenario: Scenario, profile: Profile) -> Iterator[str]:
     for name, parameter in profile.parameters().items():
         if name.startswith(used) and not parameter.identified:
             yield f"{name} = {parameter.value:g}: {parameter.note or parameter.source}"
+
+
+def _extrapolated(scenario: Scenario, profile: Profile) -> Iterator[str]:
+    """Say that syncs are priced beyond the largest rule set whose sync was measured."""
+    largest, background = profile.syncs_up_to, scenario.cluster.background
+    ports = background.services if background.ports is None else background.ports
+    endpoints = ports * background.endpoints_per_service
+    if largest and (ports > largest.service_ports or endpoints > largest.endpoints):
+        yield (
+            f"syncs: measured up to {largest.service_ports:,} service ports and {largest.endpoints:,} "
+            f"endpoints, extrapolated to {ports:,} and {endpoints:,}: real ones can take far longer"
+        )

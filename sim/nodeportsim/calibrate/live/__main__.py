@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nodeportsim.calibrate import backends
 from nodeportsim.calibrate.live.cases import adjusted, all_cases, calmly, disturbance_s, overheads
 from nodeportsim.calibrate.live.compare import compare, pooled, simulate
 from nodeportsim.calibrate.live.lab import view
 from nodeportsim.calibrate.live.seen import of_answers
-from nodeportsim.calibrate.system import environment
-from nodeportsim.calibrate.testbed import build
+from nodeportsim.calibrate.measuring import backends
+from nodeportsim.calibrate.measuring.system import environment
+from nodeportsim.calibrate.measuring.testbed import build
 from nodeportsim.errors import NodePortSimError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from nodeportsim.calibrate.live.compare import Row
     from nodeportsim.calibrate.live.seen import Seen
-    from nodeportsim.calibrate.testbed import Bed
+    from nodeportsim.calibrate.measuring.testbed import Bed
 
 
 def main() -> None:

@@ -14,15 +14,15 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.calibrate.live.lab import PORTS, addresses, ask, live, pods
-from nodeportsim.calibrate.system import is_linear
-from nodeportsim.calibrate.timing import LISTEN_PORT
+from nodeportsim.calibrate.measuring.system import is_linear
+from nodeportsim.calibrate.measuring.timing import LISTEN_PORT
 from nodeportsim.scenario.spec import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nodeportsim.calibrate.live.lab import Answer, Ask
-    from nodeportsim.calibrate.testbed import Bed
+    from nodeportsim.calibrate.measuring.testbed import Bed
 
 WORK_S = 0.02
 TOO_LATE_S = 0.1 * WORK_S

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodeportsim.calibrate import backends, netlink
-from nodeportsim.calibrate.system import CommandError
-from nodeportsim.calibrate.testbed import CLUSTER_CIDR, NODE_IP, SERVICE_CIDR
-from nodeportsim.calibrate.timing import LISTEN_PORT
+from nodeportsim.calibrate.measuring import backends, netlink
+from nodeportsim.calibrate.measuring.system import CommandError
+from nodeportsim.calibrate.measuring.testbed import CLUSTER_CIDR, NODE_IP, SERVICE_CIDR
+from nodeportsim.calibrate.measuring.timing import LISTEN_PORT
 from nodeportsim.kubeproxy.concrete import Endpoint, Port, View
 from nodeportsim.study.wanted import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from nodeportsim.calibrate.testbed import Bed, Role
+    from nodeportsim.calibrate.measuring.testbed import Bed, Role
     from nodeportsim.scenario.spec import Scenario
 
 NODE_PORT = 30080

@@ -1,0 +1,1 @@
+"""`calibrate`: prices fitted to measured times, with errors, and written as a profile."""

@@ -1,0 +1,1 @@
+"""How the profiles that come with the package are made from the rows in their folders: ``make models``."""

@@ -1,0 +1,1 @@
+"""`validate`: predictions against what was measured and published, and never fitted."""
