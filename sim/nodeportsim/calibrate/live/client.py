@@ -20,12 +20,14 @@ import json
 import os
 import selectors
 import socket
+import struct
 import sys
 import time
 from contextlib import suppress
 from typing import Any
 
 FIRST_PORT = 2048
+NO_TIME = struct.pack("ii", 1, 0)
 NOTHING: list[Any] = [None] * 7
 CAUSES = {
     errno.ECONNREFUSED: "refused",
@@ -72,6 +74,8 @@ async def ask(
             row[0] = CAUSES.get(error.errno or 0, "connect_timeout" if row[2] is None else "request_timeout")
         except OSError as error:
             row[0] = CAUSES[error.errno or 0]
+        if row[0] is not None:  # Else its port is taken while the kernel says goodbye to nobody.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_TIME)
     row[3] = time.monotonic() - start_s
     return row
 
