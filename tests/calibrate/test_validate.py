@@ -132,11 +132,12 @@ def test_idle_share_is_what_the_packets_leave() -> None:
     assert prices.forwarded(row) == pytest.approx([2.1], rel=1e-4)
 
 
-def test_syncs_are_the_profile_s_line() -> None:
+def test_syncs_are_the_profile_s_law() -> None:
     cost = load_profile("kernel-6.18").modes["nftables"].sync_full
     row = made(mode="nftables", n_services="5000", n_endpoints="10000")
+    rules = 22 + 5001  # nftables, no NodePorts: kube-proxy's own 22 and one per Service.
     expected = (
-        cost.constant_s.value + 5001 * cost.per_service_port_s.value + 10_001 * cost.per_endpoint_s.value
+        cost.constant_s.value + 10_001 * cost.per_endpoint_s.value + rules**2 * cost.per_rule_squared_s.value
     )
     assert prices.full_syncs(row) == pytest.approx([expected], rel=1e-9)
 

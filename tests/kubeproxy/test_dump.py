@@ -64,7 +64,14 @@ def test_the_followed_walk_is_the_formulas_walk(path: Path) -> None:
         case = (port.full_name, packet, places)
         assert read_walk.walk.by == ours.by, case
         assert (read_walk.walk.verdict, read_walk.walk.masquerade) == (ours.verdict, ours.masquerade), case
-        for name in ("address_mismatch", "node_port_match", "statistic", "recent", "set_lookup"):
+        for name in (
+            "address_mismatch",
+            "loopback_mismatch",
+            "node_port_match",
+            "statistic",
+            "recent",
+            "set_lookup",
+        ):
             assert read_walk.walk.count(name) == ours.count(name), case  # type: ignore[arg-type]  # a literal
         if dump.mode == "nftables":
             assert read_walk.walk.lookups == ours.lookups, case

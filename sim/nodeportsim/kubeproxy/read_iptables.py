@@ -125,7 +125,9 @@ class Saved:
 def class_of(chain: str, rule: Rule) -> RuleClass:
     """Class of a rule by kube-proxy's chains, as the formulas count them; everything else is fixed."""
     if chain in ("KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"):
-        return "address_mismatch" if rule.target else "node_port_match" if rule.ports else "fixed"
+        if rule.target:
+            return "loopback_mismatch" if chain == "KUBE-NODEPORTS" else "address_mismatch"
+        return "node_port_match" if rule.ports else "fixed"
     if chain == "KUBE-SERVICES":
         return "address_mismatch" if rule.target else "fixed"
     if chain.startswith(("KUBE-SVC-", "KUBE-SVL-")) and rule.action.startswith("KUBE-SEP-"):
