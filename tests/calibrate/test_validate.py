@@ -267,3 +267,14 @@ def test_a_file_that_holds_no_published_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(text)
     with pytest.raises(InputError, match="must be a number"):
         read_rows(tmp_path / "rows.csv")
+
+
+def test_a_folder_is_held_against_the_cells_its_fit_saw() -> None:
+    """Same cases, same quiet times: hits of affinity are none of them. Prices are those of the final fit."""
+    home = data_folder("models") / "kernel-6.18-epyc"
+    table, errors = residuals.measured(home / "data", "kernel-6.18-epyc")
+    fitted = pd.read_csv(home / "cells.csv")
+    fitted = fitted[fitted["experiment"].isin(["services", "endpoints", "affinity"])]
+    assert sorted(table["measured_ns"].round()) == sorted(fitted["measured_ns"])
+    assert set(errors["experiment"]) == {"services", "endpoints", "affinity"}
+    assert errors["median_error"].max() < 0.05

@@ -24,10 +24,12 @@ import numpy as np
 from nodeportsim.errors import InputError
 from nodeportsim.kubeproxy.rules import walk
 from nodeportsim.kubeproxy.walk import KUBERNETES_SERVICE, ServicePort, Shape
+from nodeportsim.scenario.profile import mode_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nodeportsim.kubeproxy.walk import Walk
     from nodeportsim.scenario.prices import ModeKey
 
 ADDRESS_BYTES = 244.0
@@ -88,30 +90,45 @@ class Counts:
 
 def count(cells: pd.DataFrame, mode: ModeKey) -> Counts:
     """Count what the packets of measured cases test; columns as `CASE`."""
-    rows = [_walk(case, mode) for case in cells[CASE].itertuples(index=False)]
+    rows = [_counted(walk_of(case, mode)) for case in cells[CASE].itertuples(index=False)]
     names = ("address", "loopback", "node_port", "statistic", "recent", "set_lookup", "element")
     columns = np.array(rows, dtype=float).reshape(len(rows), len(names)).T
     return Counts(cells["target"].to_numpy(), *columns)
 
 
-def _walk(case: object, mode: ModeKey) -> tuple[float, ...]:
+def walk_of(case: object, mode: ModeKey) -> Walk:
+    """Walk the packet of a measured case: one Service is tested, the others have one endpoint each.
+
+    Parameters
+    ----------
+    case
+        Has the columns of `CASE` as attributes.
+    mode
+        Name of the prices, as in the column.
+    """
     get = case.__getattribute__
     tested = ServicePort(endpoints=int(get("endpoints_per_service")), affinity=bool(get("affinity")))
-    services, kubernetes = int(get("services")), int(get("kubernetes_services"))
-    others = ServicePort(endpoints=1)
     shape = Shape(
-        ((services - 1, others), (1, tested), (kubernetes, KUBERNETES_SERVICE)),
+        (
+            (int(get("services")) - 1, ServicePort(endpoints=1)),
+            (1, tested),
+            (int(get("kubernetes_services")), KUBERNETES_SERVICE),
+        ),
         version=(1, 36) if get("rules_per_node_port") == 2 else (1, 30),  # noqa: PLR2004  (two since 1.31)
     )
-    family = "iptables" if mode.startswith("iptables") else mode
     place = int(get("service_position")) + 1
-    way = walk(family, shape, tested, get("target"), position=place or None)  # type: ignore[arg-type]
-    short = (way.count("statistic"), way.count("recent"), way.count("set_lookup"), way.elements)
+    return walk(mode_of(mode), shape, tested, get("target"), position=place or None)
+
+
+def _counted(way: Walk) -> tuple[float, ...]:
     return (
         way.count("address_mismatch"),
         way.count("loopback_mismatch"),
         way.count("node_port_match"),
-        *short,
+        way.count("statistic"),
+        way.count("recent"),
+        way.count("set_lookup"),
+        way.elements,
     )
 
 

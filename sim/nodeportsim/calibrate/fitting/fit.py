@@ -110,7 +110,7 @@ def fit(measured: Measurements, *, label: str | None = None) -> Fit:
             "must be an environment in the data", field="label", got=label, hint=", ".join(measured.labels)
         )
     found = Fit(label=label or measured.labels[0])
-    connects = _connects(measured, found.label)
+    connects = warm_connects(measured, found.label)
     for mode in get_args(ModeKey):
         if (connects["mode"] == mode).any():
             _fit_mode(found, measured, connects[connects["mode"] == mode], mode)
@@ -132,7 +132,7 @@ def _largest_sync(measured: Measurements, label: str) -> tuple[int, int] | None:
     return int(rows["services"].max()) + 1, int(endpoints.max()) + 1
 
 
-def _connects(measured: Measurements, label: str) -> pd.DataFrame:
+def warm_connects(measured: Measurements, label: str | None = None) -> pd.DataFrame:
     """Take all connects over warm caches, with the sweep they belong to."""
     import pandas as pd
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nodeportsim.calibrate.fitting import holdout
 from nodeportsim.calibrate.fitting.card import REACH
 from nodeportsim.calibrate.validating.predictors.rule import MISS, OK, rounded
 from nodeportsim.errors import InputError
-from nodeportsim.kubeproxy.rules import walk
-from nodeportsim.kubeproxy.walk import ServicePort, Shape
-from nodeportsim.scenario.profile import data_folder, load_profile, mode_of, profiles
+from nodeportsim.scenario.profile import data_folder, load_profile, profiles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import pandas as pd
@@ -77,39 +76,25 @@ def measured(folder: Path, profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     InputError
         The folder holds no connects of a mode that the profile has prices for.
     """
-    import pandas as pd
-
     from nodeportsim.calibrate.fitting.connect import CASE
-    from nodeportsim.calibrate.fitting.fit import SWEEPS
+    from nodeportsim.calibrate.fitting.fit import warm_connects
     from nodeportsim.calibrate.fitting.measurements import cells, read
 
-    told, prices_of = read(folder), load_profile(profile)
-    parts = []
-    for sweep, file in SWEEPS.items():
-        rows = told.rows(file)
-        rows = rows[rows["mode"].isin(prices_of.modes)]
-        if len(rows):
-            seen = cells(rows, ["mode", *CASE], "connect").rename(columns={"quiet_ns": "measured_ns"})
-            parts.append(seen.assign(experiment=sweep, predicted_ns=_predicted_ns(seen, prices_of)))
-    if not parts:
+    prices_of, rows = load_profile(profile), warm_connects(read(folder))
+    rows = rows[rows["mode"].isin(prices_of.modes)]
+    if rows.empty:
         hint = f"it has {', '.join(prices_of.modes)}"
         raise InputError(
             "holds no connects that this profile prices", field="DIR", got=str(folder), hint=hint
         )
-    table = pd.concat(parts, ignore_index=True)
+    seen = cells(rows, ["experiment", *CASE], "connect").rename(columns={"quiet_ns": "measured_ns"})
+    table = seen.assign(predicted_ns=_predicted_ns(seen, prices_of))
     return table, _errors(table.assign(profile=profile))
 
 
 def _predicted_ns(seen: pd.DataFrame, profile: Profile) -> list[float]:
-    """Price each cell: one Service is tested, the others have one endpoint, as the lab writes them."""
-    found = []
-    for row in seen.to_dict("records"):
-        tested = ServicePort(endpoints=int(row["endpoints_per_service"]))
-        others = int(row["services"]) - 1
-        version = (1, 36) if row["rules_per_node_port"] > 1 else (1, 30)
-        shape = Shape(((others, ServicePort(endpoints=1)), (1, tested)), version=version)
-        packet, place = row["target"], int(row["service_position"]) + 1
-        at = None if packet == "podip" else place
-        passed = walk(mode_of(row["mode"]), shape, tested, packet, position=at)
-        found.append(rounded(profile.path_s(row["mode"], packet, passed) * 1e9))
-    return found
+    """Price each cell by the walk it was measured on."""
+    from nodeportsim.calibrate.fitting.connect import walk_of
+
+    cases: Iterable[Any] = seen.itertuples()
+    return [rounded(profile.path_s(case.mode, case.target, walk_of(case, case.mode)) * 1e9) for case in cases]

@@ -57,7 +57,7 @@ def rule_of(row: Mapping[Any, Any], rules: tuple[Rule, ...] = RULES) -> Rule:
     if len(found) != 1:
         what = ", ".join(str(row[name]) for name in ("source_id", "metric", "mode", "note"))
         rule = f"must be accounted for by one rule, not by {len(found)}"
-        raise InputError(rule, field=what, hint="calibrate/predictors holds the rules")
+        raise InputError(rule, field=what, hint="calibrate/validating/predictors holds the rules")
     return found[0]
 
 
