@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nodeportsim.scenario import clients, spec
 from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.events import TARGETS, Event
 from nodeportsim.scenario.profile import load_profile
 
 if TYPE_CHECKING:
@@ -232,16 +233,16 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients
 
 
 @st.composite
-def faults(draw: DrawFn, nodes: tuple[str, ...], pods: tuple[str, ...]) -> spec.Event:
+def faults(draw: DrawFn, nodes: tuple[str, ...], pods: tuple[str, ...]) -> Event:
     """One fault that may end within the run, at an instant where arrivals fall too."""
-    kinds = get_args(spec.Fault) if pods else [k for k in get_args(spec.Fault) if not k.startswith("pod-")]
+    kinds = sorted(kind for kind, target in TARGETS.items() if target == "node" or pods)
     fault = draw(st.sampled_from(kinds))
     target = (
         {"pod": draw(st.sampled_from(pods))}
         if fault.startswith("pod-")
         else {"node": draw(st.sampled_from(nodes))}
     )
-    return spec.Event(
+    return Event(
         at_s=draw(st.sampled_from((0.0, 0.25, 0.5))),
         fault=fault,
         for_s=draw(st.sampled_from((None, 0.25, 1.0))),

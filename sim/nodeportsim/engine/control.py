@@ -1,25 +1,21 @@
-"""The control plane as SimPy processes: leases, the node controller, EndpointSlices, kube-proxy's syncs.
+"""The control plane as SimPy processes: EndpointSlices, kube-proxy's syncs, and what both go by.
 
-How the real thing finds out: every kubelet renews a Lease every 10 s; the node controller passes over
-all nodes every 5 s and, once it has not seen a renewal for the grace period, sets the node's Ready to
-Unknown and its pods' Ready to False, one API call a pod; the EndpointSlice controller writes a changed
-Service at once, then at most once a second; every kube-proxy watches the slices and rewrites its rules,
-at once after idleness, else `minSyncPeriod` after the END of the last sync. Until then every surviving
-node sends its share of new connections to the dead endpoints. These are clocks with phases of their
-own, so the time to detection is a distribution, not a sum of guesses.
+How the real thing tells the nodes: a pod's conditions change (leases.py, lifecycle.py, faults/); the
+EndpointSlice controller writes a changed Service at once, then at most once a second; every kube-proxy
+watches the slices and rewrites its rules, at once after idleness, else `minSyncPeriod` after the END of
+the last sync. Until then every surviving node sends its share of new connections to the dead endpoints.
 
-Sources: docs/models/control-plane.md. Left out: API server latency and outage, back-off of crash loops.
+Sources: docs/models/control-plane.md. Left out: API server latency and outage.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nodeportsim.kubeproxy.sync import Runner
 
-from . import draws
+from . import draws, leases
 from .codes import CONNTRACK_FULL, DROP, PHASES, REFUSE
 from .rules import Rules
 from .slices import NOTHING, Conditions, Slices
@@ -40,8 +36,6 @@ if TYPE_CHECKING:
     Process = Generator[simpy.Event, Any, None]
 
 BEFORE, DURING, AFTER = range(len(PHASES))
-SLACK_S = 1e-3
-GRACE_50_SINCE = 32
 
 
 class Plane(Protocol):
@@ -76,7 +70,7 @@ class Proxy:
 
 @dataclass
 class Control:
-    """Everything the control plane knows; faults.py calls its methods."""
+    """Everything the control plane knows; faults/ and lifecycle.py call its methods."""
 
     scenario: Scenario
     profile: Profile
@@ -96,7 +90,7 @@ class Control:
         self.rules = Rules(self.scenario, self.profile)
         placed = (Conditions(**vars(place)) for place in self.scenario.placement)
         self.slices = Slices(placed, self._policy(), self.plane.add_endpoints)
-        self._standing = self._sorted()
+        self.standing = self._sorted()
         idle = Runner(min_sync_period_s=self.scenario.cluster.proxy.min_sync_period_s)
         self.proxies = [Proxy(idle, self.slices.latest, wake=self.env.event()) for _ in self.names]
         self.renewed_s = [0.0] * len(self.names)  # last lease renewal of each node
@@ -169,100 +163,17 @@ class Control:
         for n in range(len(self.names)):
             self.env.process(self._proxy(n))
         if self.scenario.events:
-            for n in range(len(self.names)):
-                self.env.process(self._lease(n))
-            self.env.process(self._node_controller())
+            leases.start(self)
 
     def _hear(self, what: int, i: int) -> None:
         """The data plane tells of something that cannot be seen from outside a node."""
         if what == CONNTRACK_FULL:
             self.note("conntrack table full", self.names[i] if i < len(self.names) else "outside")
 
-    def _lease(self, n: int) -> Process:
-        """The kubelet of node n renews its lease while it runs and reaches the API server."""
-        interval_s = self.clocks.lease_renew_interval_s
-        phase_s = self.uniform(draws.LEASE, n) * interval_s
-        self.renewed_s[n] = phase_s - interval_s
-        yield self.env.timeout(phase_s)
-        while True:
-            if self._connected(n):
-                self.renewed_s[n] = self.env.now
-                if n in self.unknown:
-                    self._node_is_back(n)
-            yield self.env.timeout(interval_s)
-
-    def _connected(self, n: int) -> bool:
+    def connected(self, n: int) -> bool:
         """Node n reaches the API server."""
         node = self.world.nodes[n]
         return bool(node.up and not node.cut and n not in self.off_plane)
-
-    def _node_controller(self) -> Process:
-        """Look every 5 s whose lease has not moved for the grace period.
-
-        The period counts from the pass that last saw it move.
-        A pass takes time and the next starts 5 s after its end, so ten passes take a little more than
-        50 s and the tenth finds the node lost; hence the small slack in the comparison.
-        """
-        period_s, grace_s = self.clocks.node_monitor_period_s, self._grace_s()
-        first_s = self.uniform(draws.MONITOR, 0) * period_s
-        known_s = list(self.renewed_s)
-        seen_s = [first_s + period_s * ceil((known - first_s) / period_s) for known in known_s]
-        yield self.env.timeout(first_s)
-        while True:
-            for n, renewed_s in enumerate(self.renewed_s):
-                if renewed_s != known_s[n]:
-                    known_s[n], seen_s[n] = renewed_s, self.env.now
-                elif n not in self.unknown and self.env.now - seen_s[n] >= grace_s - SLACK_S:
-                    self._node_is_lost(n)
-            yield self.env.timeout(period_s)
-
-    def _grace_s(self) -> float:
-        """node-monitor-grace-period: 50 s since 1.32 (kubernetes/kubernetes#126287), 40 s before."""
-        minor = int(self.scenario.cluster.kubernetes_version.split(".")[1])
-        return self.clocks.node_monitor_grace_period_s or (50.0 if minor >= GRACE_50_SINCE else 40.0)
-
-    def _node_is_lost(self, n: int) -> None:
-        """Ready is Unknown; the pods follow one by one."""
-        self.unknown.add(n)
-        self.note("node not ready", self.names[n])
-        self.env.process(self._mark_pods(n))
-
-    def _mark_pods(self, n: int) -> Process:
-        """Set the pods of a lost node not ready, one API call each, and evict them later."""
-        for p in self.pods_of(n):
-            yield self.env.timeout(1.0 / self.clocks.pod_status_rate_rps)
-            if n in self.unknown:
-                self.set_pod(p, ready=False)
-        yield self.env.timeout(self.clocks.toleration_s)
-        if n in self.unknown:
-            for p in self.pods_of(n):
-                self.env.process(self._replace(p))
-
-    def _replace(self, p: int) -> Process:
-        """Taint-based eviction: the pod is deleted and its ReplicaSet makes another one elsewhere."""
-        homes = [n for n in range(len(self.names)) if n not in self.unknown]
-        if not homes:
-            return
-        self.note("pod evicted", self.slices.pods[p].name)
-        self.kill(p, told=False)
-        self._move(p, min(homes, key=lambda n: (len(self._standing[n]), n)))
-        self.set_pod(p, ready=False, gone=True)
-        yield from self.bring_up(p)
-
-    def _move(self, p: int, n: int) -> None:
-        """Put a pod on another node."""
-        pod = self.world.pods[p]
-        self._standing[int(pod.node)].discard(p)
-        self._standing[n].add(p)
-        pod.node = n
-
-    def _node_is_back(self, n: int) -> None:
-        """A renewal after Unknown: Ready again, and so are the pods that run and pass their probe."""
-        self.unknown.discard(n)
-        self.note("node ready", self.names[n])
-        for p in self.pods_of(n):
-            if self.world.pods[p].up and not self.slices.pods[p].terminating:
-                self.set_pod(p, ready=True)
 
     def _slice_controller(self) -> Process:
         """Write changed slices at once, then at most every `slice_min_delay_s`."""
@@ -305,13 +216,13 @@ class Control:
 
     def _proxying(self, n: int) -> bool:
         """kube-proxy of node n runs and hears the API server."""
-        return self.proxies[n].running and self._connected(n)
+        return self.proxies[n].running and self.connected(n)
 
-    # -- what faults.py does through us ------------------------------------------------------
+    # -- what faults do through us ------------------------------------------------------
 
     def pods_of(self, n: int) -> list[int]:
         """List the pods that stand on node n."""
-        return sorted(self._standing[n])
+        return sorted(self.standing[n])
 
     def set_pod(self, p: int, *, ready: bool, terminating: bool | None = None, gone: bool = False) -> None:
         """Write a pod's conditions to the API server."""
@@ -325,34 +236,6 @@ class Control:
             self.slices.write(p, new)
             if not self.dirty.triggered:
                 self.dirty.succeed()
-
-    def kill(self, p: int, *, told: bool) -> None:
-        """End the pod's process: its work is lost; `told` if its kernel lives to send RST."""
-        pod, free_s = self.world.pods[p], self.world.work_free_s[p]
-        if told:
-            self.plane.reset_clients(self.env.now, p)
-            pod = self.world.pods[p]
-        pod.up, pod.epoch, pod.told = 0, pod.epoch + 1, int(told)
-        pod.inside = pod.queued = 0
-        pod.hung_until_s = 0.0
-        for k in range(len(free_s)):
-            free_s[k] = 0.0
-
-    def bring_up(self, p: int) -> Process:
-        """Start the container, then wait for its readiness probe."""
-        epoch = self.world.pods[p].epoch
-        yield self.env.timeout(self.scenario.pods.startup_s)
-        pod = self.world.pods[p]
-        if pod.epoch != epoch or not self.world.nodes[pod.node].up:
-            return
-        pod.up = 1
-        self.revive([p])
-        yield self.env.timeout(
-            self.uniform(draws.RELIST, p, 2 * epoch) * self.scenario.pods.readiness_probe.period_s
-        )
-        pod = self.world.pods[p]
-        if pod.epoch == epoch and pod.up and self._connected(int(pod.node)):
-            self.set_pod(p, ready=True)
 
     def ready_here(self, n: int) -> bool:
         """Tell whether node n's kube-proxy knows of a ready endpoint of its own."""

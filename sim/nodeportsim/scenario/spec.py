@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law, Spec
+from nodeportsim.scenario.events import Event  # noqa: TC001 - pydantic reads it when it makes the class.
 from nodeportsim.scenario.quantities import (
     Count,
     Duration,
@@ -206,28 +207,6 @@ class Balancer(Spec):
     check: Check = Check()
     latency_s: Duration = 0.0001
     failover_s: Duration = Field(10.0, description="virtual IP: silence to takeover")
-
-
-Fault = Literal[
-    "power-off", "cut", "cut-control-plane", "cut-nodes", "shutdown", "proxy-stop", "pod-crash", "pod-hang"
-]
-
-
-class Event(Spec):
-    """A fault, and how long it lasts (None: to the end). ``node`` or ``pod`` by name."""
-
-    at_s: Duration
-    fault: Fault
-    node: str | None = None
-    pod: str | None = None
-    for_s: Duration | None = Field(None, gt=0)
-
-    @model_validator(mode="after")
-    def _target(self) -> Self:
-        kind, other = ("pod", "node") if self.fault.startswith("pod-") else ("node", "pod")
-        if getattr(self, kind) is None or getattr(self, other) is not None:
-            raise FieldError(f"happens to a {kind}: give {kind}, and no {other}", "fault", got=self.fault)
-        return self
 
 
 class Run(Spec):

@@ -1,0 +1,94 @@
+"""Faults of a machine: power, cables, a graceful shutdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nodeportsim.engine.lifecycle import bring_up, kill
+
+from .script import repaired
+
+if TYPE_CHECKING:
+    from nodeportsim.engine.control import Control, Process
+    from nodeportsim.scenario.events import Event
+
+
+def _stop_machine(control: Control, n: int) -> None:
+    """Take the node's power: conntrack, rules and work are lost."""
+    world, node = control.world, control.world.nodes[n]
+    node.up, node.epoch = 0, node.epoch + 1
+    node.conntrack, node.programmed, node.endpoints = 0, 0, 0
+    for row in (world.expiry[n], world.cpu_free_s[n], world.active[n], world.inactive[n]):
+        for k in range(len(row)):
+            row[k] = 0
+    for sticky in world.sticky[n]:
+        sticky.pod = -1
+    for p in control.pods_of(n):
+        kill(control, p, told=False)
+
+
+def _boot_machine(control: Control, n: int) -> None:
+    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods. One that runs does not boot."""
+    node = control.world.nodes[n]
+    if node.up:
+        return  # Two faults of one node ended.
+    node.up, node.booted_s, node.drained = 1, control.env.now, int(control.env.now)
+    for p in control.pods_of(n):
+        control.set_pod(p, ready=False)
+        control.env.process(bring_up(control, p))
+    control.resync(n, "full")
+
+
+def power_off(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Take the power: silence, and all that was in memory is lost."""
+    dead = control.pods_of(n)
+    _stop_machine(control, n)
+    control.disturb(dead)
+    yield from repaired(control, event)
+    _boot_machine(control, n)
+
+
+def cut(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Part the node from everybody."""
+    control.world.nodes[n].cut = 1
+    control.disturb(control.pods_of(n))
+    yield from repaired(control, event)
+    control.world.nodes[n].cut = 0
+    control.revive(control.pods_of(n))
+    control.resync(n, "partial")
+
+
+def cut_control_plane(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Part the node from the API server: its rules stay as they are."""
+    control.off_plane.add(n)
+    control.disturb([])
+    yield from repaired(control, event)
+    control.off_plane.discard(n)
+    control.resync(n, "restart")
+
+
+def cut_nodes(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Part the node from the other nodes: its pods are reached through it alone."""
+    control.world.nodes[n].cut_nodes = 1
+    control.disturb(control.pods_of(n))
+    yield from repaired(control, event)
+    control.world.nodes[n].cut_nodes = 0
+    control.revive(control.pods_of(n))
+
+
+def shutdown(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Graceful node shutdown: pods terminate and leave the slices while the node still serves."""
+    pods = control.pods_of(n)
+    for p in pods:
+        control.set_pod(p, ready=True, terminating=True)
+    control.disturb([])
+    yield control.env.timeout(float(control.scenario.pods.termination_grace_period_seconds))
+    control.note("node stopped", control.names[n])
+    _stop_machine(control, n)
+    for p in pods:
+        control.set_pod(p, ready=False, terminating=True)
+    control.disturb(pods)
+    yield from repaired(control, event)
+    for p in pods:
+        control.set_pod(p, ready=False, terminating=False)
+    _boot_machine(control, n)

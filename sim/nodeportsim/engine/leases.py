@@ -1,0 +1,97 @@
+"""How the cluster finds out that a node is gone: leases, the node controller, what it does to the pods.
+
+Every kubelet renews a Lease every 10 s; the node controller passes over all nodes every 5 s and, once it
+has not seen a renewal for the grace period, sets the node's Ready to Unknown and its pods' Ready to False,
+one API call a pod; after the toleration it evicts them. These are clocks with phases of their own, so the
+time to detection is a distribution, not a sum of guesses. Sources: docs/models/control-plane.md.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from . import draws
+from .lifecycle import replace_pod
+
+if TYPE_CHECKING:
+    from .control import Control, Process
+
+SLACK_S = 1e-3
+GRACE_50_SINCE = 32
+
+
+def start(control: Control) -> None:
+    """Start the leases of all nodes and the controller that watches them."""
+    for n in range(len(control.names)):
+        control.env.process(_lease(control, n))
+    control.env.process(_node_controller(control))
+
+
+def _lease(control: Control, n: int) -> Process:
+    """The kubelet of node n renews its lease while it runs and reaches the API server."""
+    interval_s = control.clocks.lease_renew_interval_s
+    phase_s = control.uniform(draws.LEASE, n) * interval_s
+    control.renewed_s[n] = phase_s - interval_s
+    yield control.env.timeout(phase_s)
+    while True:
+        if control.connected(n):
+            control.renewed_s[n] = control.env.now
+            if n in control.unknown:
+                _node_is_back(control, n)
+        yield control.env.timeout(interval_s)
+
+
+def _node_controller(control: Control) -> Process:
+    """Look every 5 s whose lease has not moved for the grace period.
+
+    The period counts from the pass that last saw it move.
+    A pass takes time and the next starts 5 s after its end, so ten passes take a little more than
+    50 s and the tenth finds the node lost; hence the small slack in the comparison.
+    """
+    period_s, grace_s = control.clocks.node_monitor_period_s, _grace_s(control)
+    first_s = control.uniform(draws.MONITOR, 0) * period_s
+    known_s = list(control.renewed_s)
+    seen_s = [first_s + period_s * ceil((known - first_s) / period_s) for known in known_s]
+    yield control.env.timeout(first_s)
+    while True:
+        for n, renewed_s in enumerate(control.renewed_s):
+            if renewed_s != known_s[n]:
+                known_s[n], seen_s[n] = renewed_s, control.env.now
+            elif n not in control.unknown and control.env.now - seen_s[n] >= grace_s - SLACK_S:
+                _node_is_lost(control, n)
+        yield control.env.timeout(period_s)
+
+
+def _grace_s(control: Control) -> float:
+    """node-monitor-grace-period: 50 s since 1.32 (kubernetes/kubernetes#126287), 40 s before."""
+    minor = int(control.scenario.cluster.kubernetes_version.split(".")[1])
+    return control.clocks.node_monitor_grace_period_s or (50.0 if minor >= GRACE_50_SINCE else 40.0)
+
+
+def _node_is_lost(control: Control, n: int) -> None:
+    """Ready is Unknown; the pods follow one by one."""
+    control.unknown.add(n)
+    control.note("node not ready", control.names[n])
+    control.env.process(_mark_pods(control, n))
+
+
+def _mark_pods(control: Control, n: int) -> Process:
+    """Set the pods of a lost node not ready, one API call each, and evict them later."""
+    for p in control.pods_of(n):
+        yield control.env.timeout(1.0 / control.clocks.pod_status_rate_rps)
+        if n in control.unknown:
+            control.set_pod(p, ready=False)
+    yield control.env.timeout(control.clocks.toleration_s)
+    if n in control.unknown:
+        for p in control.pods_of(n):
+            control.env.process(replace_pod(control, p))
+
+
+def _node_is_back(control: Control, n: int) -> None:
+    """A renewal after Unknown: Ready again, and so are the pods that run and pass their probe."""
+    control.unknown.discard(n)
+    control.note("node ready", control.names[n])
+    for p in control.pods_of(n):
+        if control.world.pods[p].up and not control.slices.pods[p].terminating:
+            control.set_pod(p, ready=True)
