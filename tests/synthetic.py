@@ -24,6 +24,7 @@ CAUSES = (
     "pool_timeout",
     "rejected",
     "total_timeout",
+    "no_ports",
 )
 STAGES = (
     "pool_wait",
@@ -65,6 +66,7 @@ class Replication:
     node_utilisation: np.ndarray
     conntrack_drops: int
     backlog_drops: int
+    snat_drops: int
     retransmissions: int
     milestones: tuple[tuple[float, str, str], ...]
 
@@ -135,6 +137,7 @@ def replication(
         node_utilisation=rng.uniform(0.01, 0.05, nodes),
         conntrack_drops=0,
         backlog_drops=0,
+        snat_drops=0,
         retransmissions=int(hurt.sum()),
         milestones=() if fault is None else _milestones(rng, fault, nodes, live),
     )

@@ -24,12 +24,13 @@ from .codes import (
     REFUSED,
     SYN_AGAIN,
     SYN_AT_NODE,
+    UNBOUND,
     WAITING,
     WLC,
 )
 from .draws import POOL, uniform2
 from .entry import choose_node
-from .machine import after, arm, disarm, prefetch, rare, step
+from .machine import after, arm, at, disarm, prefetch, rare, step
 from .node import untrack
 from .pools import (
     free_connection,
@@ -41,6 +42,7 @@ from .pools import (
     push_waiting,
     unlink_idle,
 )
+from .ports import let_go_ports, take_port
 from .wire import client_path_s, travel
 
 if TYPE_CHECKING:
@@ -165,6 +167,9 @@ def connect(w: World, t: float, r: int) -> None:
     if w.groups[w.clients[c].group].policy == BALANCER:
         w.nodes[connection.node].active += 1
     limit(w, t, r, w.groups[w.clients[c].group].connect_s)
+    if w.groups[w.clients[c].group].ports > 0 and not take_port(w, t, r):
+        at(w, t, UNBOUND, new_flight(w, t, r))
+        return
     look_ahead(w, connection.node, request.u_pod)
     send_syn(w, t, r)
 
@@ -287,6 +292,8 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
     c = connection.client
     n, m, p = connection.node, connection.peer, connection.pod
     end_s = ended_s + (w.config.close_s if connection.reset else w.config.time_wait_s)
+    if w.config.ports != 0:
+        end_s = let_go_ports(w, k, ended_s, end_s)
     if connection.tracked >= 1 and w.nodes[n].epoch == connection.node_epoch:
         untrack(w, t, n, end_s)
         if w.config.choice == LC or w.config.choice == WLC:

@@ -25,6 +25,7 @@ from .codes import (
     SYN_AT_PEER,
     SYN_AT_POD,
     TIMER,
+    UNBOUND,
 )
 from .machine import rare, step
 
@@ -96,5 +97,7 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
         client.attempt(w, t, i)
     elif kind == TIMER:
         client.timer(w, t, i)
+    elif kind == UNBOUND:
+        client.unbound(w, t, i)
     else:
         node.expire(w, t, i)

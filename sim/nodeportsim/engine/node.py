@@ -33,6 +33,7 @@ from .codes import (
 from .draws import LOGNORMAL, SPREAD, draw_law, uniform2
 from .machine import after, at, notify, prefetch, rare, step
 from .pools import HOPS_A_SYN, free_flight, serve_at
+from .ports import ANEW, LOST, masquerade, met, note_syn
 from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def rank_of(w: World, n: int, pod: int) -> int:
 @rare
 def sticky_rank(w: World, t: float, n: int, c: int) -> int:
     """Session affinity: the endpoint this node remembers for the client's address."""
-    sticky = w.sticky[n][c]
+    sticky = w.sticky[n][w.clients[c].host]
     if sticky.pod < 0 or t - sticky.seen_s >= w.config.affinity_s:
         return -1
     return rank_of(w, n, sticky.pod)
@@ -101,7 +102,7 @@ def sticky_rank(w: World, t: float, n: int, c: int) -> int:
 @rare
 def remember(w: World, t: float, n: int, c: int, pod: int) -> None:
     """Keep the client's endpoint; an xt_recent list of 100 addresses forgets the one seen longest ago."""
-    row = w.sticky[n]
+    row, c = w.sticky[n], w.clients[c].host
     if w.config.memory == RECENT and row[c].pod != pod:
         kept, oldest = 0, -1
         for k in range(len(row)):
@@ -159,17 +160,17 @@ def choose(w: World, n: int, c: int, u: float) -> int:
         return weighted_turn(w, n)
     if choice == SH:
         # ip_vs_sh.c: hash_32 of the source address (here 10.0.0.0 + c) into 256 slots dealt in turn.
+        c = w.clients[c].host
         return ((((0x0A000000 + c) * 0x61C88647) & 0xFFFFFFFF) >> 24) % node.endpoints
     return least_connections(w, n, choice == WLC)
 
 
 @step
-def pin(w: World, t: float, f: int, rank: int) -> None:
+def pin(w: World, t: float, f: int, pod: int) -> None:
     """Fix the endpoint of this connection at this node; one fixed before a reboot lets go of its peer."""
     flight = w.flights[f]
     connection = w.connections[flight.connection]
     node = w.nodes[flight.node]
-    pod = w.endpoints[node.first + rank]
     if connection.tracked > 1 and w.nodes[connection.peer].epoch == connection.peer_epoch:
         untrack(w, t, connection.peer, t + w.config.time_wait_s)
     connection.pod = pod
@@ -181,11 +182,11 @@ def pin(w: World, t: float, f: int, rank: int) -> None:
     if w.config.choice == LC or w.config.choice == WLC:
         w.active[flight.node][pod] += 1
     prefetch(w.work_free_s, pod)
-    copy_pin(w, f)
+    copy_pin(w, t, f)
 
 
 @step
-def copy_pin(w: World, f: int) -> None:
+def copy_pin(w: World, t: float, f: int) -> None:
     """Let the packet know what conntrack knows."""
     flight = w.flights[f]
     connection = w.connections[flight.connection]
@@ -194,6 +195,8 @@ def copy_pin(w: World, f: int) -> None:
     flight.node_epoch = connection.node_epoch
     flight.peer_epoch = connection.peer_epoch
     flight.pod_epoch = connection.pod_epoch
+    if connection.port >= 0:
+        note_syn(w, t, f)
 
 
 @step
@@ -238,9 +241,32 @@ def syn_at_node(w: World, t: float, f: int) -> None:
     elif connection.life != flight.connection_life:
         free_flight(w, f)
     elif connection.pod >= 0 and connection.node_epoch == w.nodes[n].epoch:
-        copy_pin(w, f)
+        copy_pin(w, t, f)
         forward_syn(w, t, f, w.nodes[n].packet_s)
-    elif w.nodes[n].endpoints == 0:
+    elif connection.port < 0 or not is_known(w, t, f):
+        new_syn(w, t, f)
+
+
+@rare
+def is_known(w: World, t: float, f: int) -> bool:
+    """Deal with a SYN by what the node remembers of its source port; False where it remembers nothing."""
+    pod = met(w, t, f)
+    if pod == ANEW:
+        return False
+    n = w.flights[f].node
+    if pod == LOST or not track(w, t, n):
+        lose_syn(w, t, f, 0)
+    else:
+        pin(w, t, f, pod)
+        forward_syn(w, t, f, w.nodes[n].packet_s)
+    return True
+
+
+@step
+def new_syn(w: World, t: float, f: int) -> None:
+    """First packet of a connection the node knows nothing of."""
+    n = w.flights[f].node
+    if w.nodes[n].endpoints == 0:
         turn_away(w, t, f)
     elif track(w, t, n):
         walk_rules(w, t, f)
@@ -273,10 +299,24 @@ def walk_rules(w: World, t: float, f: int) -> None:
     else:
         rank = choose(w, n, c, w.requests[flight.request].u_pod)
         cost_s = node.walk_s + node.endpoint_s * (rank + 1)
-    pin(w, t, f, rank)
+    pod = w.endpoints[node.first + rank]
+    if w.config.snat_ports > 0 and not masquerade(w, t, f, pod):
+        drop_unmasqueraded(w, t, f, cost_s)
+        return
+    pin(w, t, f, pod)
     if w.config.affinity:
         remember(w, t, n, c, flight.pod)
     forward_syn(w, t, f, cost_s)
+
+
+@rare
+def drop_unmasqueraded(w: World, t: float, f: int, cost_s: float) -> None:
+    """The rules are walked for nothing: without a port the entry is not confirmed, and the SYN lost."""
+    flight = w.flights[f]
+    spend(w, flight.node, flight.core, t, cost_s, f)
+    w.nodes[flight.node].conntrack -= 1
+    w.counts.snat_drops += 1
+    lose_syn(w, t, f, 0)
 
 
 @step

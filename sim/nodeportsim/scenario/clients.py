@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from nodeportsim.scenario.declared import Law, Spec
+from nodeportsim.scenario.ports import SourcePorts  # noqa: TC001 - as Event in spec.py.
 from nodeportsim.scenario.quantities import Count, Duration, FieldError, Function, Many, Name, Positive, Rate
 
 
@@ -96,6 +97,7 @@ class Clients(Spec):
     syn_schedule: Literal["linear", "doubling"] = Field(
         "linear", description="linear: kernels from 6.5; doubling: older ones"
     )
+    source_ports: SourcePorts | None = Field(None, description="default: never short, never met again")
     zone: str | None = None
 
     @model_validator(mode="after")
