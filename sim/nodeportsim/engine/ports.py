@@ -84,7 +84,7 @@ def met(w: World, t: float, f: int) -> int:
 
     Conntrack leads a SYN after an unanswered one where that went, and begins anew after a closed connection.
     ipvs begins anew after a closed connection, too; before Linux 5.9 it drops this SYN (conn_reuse_mode 1) or
-    takes the old pod (0). After an unanswered SYN it takes the old pod while that has a weight, else drops it.
+    takes the old pod (0). After an unanswered SYN it takes the old pod while that has a weight.
     """
     flight = w.flights[f]
     n = flight.node

@@ -60,7 +60,8 @@ def check_cells(groups: Sequence[Clients], snat: Snat | None, nodes: int, pods: 
             )
             raise FieldError(rule, "clients", number, "sourcePorts", "count", got=ports.count)
     if snat is not None and nodes * pods * snat.ports > MOST_CELLS:
-        rule = f"gives more than {MOST_CELLS:,} ports: {nodes:,} nodes x {pods:,} pods; study fewer nodes or pods"
+        there = f"{nodes:,} nodes x {pods:,} pods"
+        rule = f"gives more than {MOST_CELLS:,} ports: {there}; study fewer nodes or pods"
         raise FieldError(rule, "cluster", "snat", "ports", got=snat.ports)
 
 
