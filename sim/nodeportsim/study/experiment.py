@@ -30,9 +30,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from nodeportsim.errors import InputError
 from nodeportsim.scenario.declared import Spec
-from nodeportsim.scenario.documents import Source, documents, locate
+from nodeportsim.scenario.documents import Source, documents
 from nodeportsim.scenario.quantities import Many  # noqa: TC001  (pydantic reads the annotation)
 from nodeportsim.study.findings import SECOND, Cell, Digest, Findings, digest, findings
+from nodeportsim.study.mistakes import mistake
 from nodeportsim.study.run import MEASURES, run
 from nodeportsim.study.store import text_of
 
@@ -188,23 +189,7 @@ def read_experiment(source: Source) -> Experiment:
     try:
         return Experiment.model_validate(found[0], context={"file": True}, by_alias=True, by_name=False)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path, is_unknown = first["loc"], first["type"] == "extra_forbidden"
-        rules = {"extra_forbidden": "is unknown", "missing": "is missing"}
-        raise InputError(
-            rules.get(first["type"], first["msg"].removeprefix("Value error, ").lower()),
-            field=".".join(map(str, path)) or None,
-            hint=_meant(str(path[-1])) if is_unknown else None,
-            location=locate(source, 0, path, key=is_unknown),
-        ) from None
-
-
-def _meant(key: str) -> str | None:
-    known = [
-        str(i.alias) for model in (Experiment, Curve, Panel, Paired) for i in model.model_fields.values()
-    ]
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]}?" if near else None
+        raise mistake(error, source, 0, Experiment, Curve, Panel, Paired) from None
 
 
 def run_experiment(
