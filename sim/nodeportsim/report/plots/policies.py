@@ -22,7 +22,7 @@ LOST, LOAD = 0, 1
 TITLES = {LOST: "failed requests (%)", LOAD: "attempts a request"}
 SUBTITLE = "Failed requests and attempts a request, mean over replications; a frame marks what loses least"
 _NAME_MAX, _CASE_MAX = 26, 22
-_FLOOR_RATIO = 0.02  # Of the largest value: so much of a colour's range is left to the smallest.
+_PALEST, _DEEPEST = 0.02, 0.65  # Opacities: text is readable on the deepest in either theme.
 
 
 def frames(_summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
@@ -67,18 +67,17 @@ def _grid(table: DataFrame, panel: int) -> DataFrame:
 
 def _panel(axes: Axes, grid: DataFrame, colour: str, *, best: bool) -> None:
     """Fill every cell with its value, in words and as a shade."""
-    from matplotlib.colors import LinearSegmentedColormap, to_hex
     from matplotlib.patches import Rectangle
 
-    shades = LinearSegmentedColormap.from_list("shades", [canvas.ink("axes.facecolor"), colour])
     least, most = float(grid.to_numpy().min()), float(grid.to_numpy().max())
     span = max(most - least, 1e-12)
     for row, values in enumerate(grid.to_numpy()):
         for column, value in enumerate(values):
-            shade = to_hex(shades(_FLOOR_RATIO + (1 - _FLOOR_RATIO) * ((value - least) / span) ** 0.5))
-            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=shade, linewidth=0))
-            ink = canvas.readable_on(shade)
-            axes.text(column, row, _number(value), ha="center", va="center", size=6.5, color=ink)
+            shade = _PALEST + (_DEEPEST - _PALEST) * ((value - least) / span) ** 0.5
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=shade, linewidth=0)
+            )
+            axes.text(column, row, _number(value), ha="center", va="center", size=6.5)
     if best:
         for column, case in enumerate(grid):
             row = int(grid[case].to_numpy().argmin())
