@@ -168,6 +168,26 @@ def pods(placement: SearchStrategy[Any]) -> SearchStrategy[spec.Pods]:
     )
 
 
+def keep_alives() -> SearchStrategy[clients.KeepAlive]:
+    return st.builds(
+        clients.KeepAlive,
+        time_s=st.sampled_from((0.0, 0.0, 0.05, 0.25)),
+        interval_s=st.sampled_from((0.05, 0.25)),
+        probes=st.integers(1, 3),
+    )
+
+
+def hedges() -> SearchStrategy[clients.Hedge]:
+    hedge = st.builds(
+        clients.Hedge,
+        delay_s=st.sampled_from((0.05, 0.0, 0.01, 0.25)),
+        max=st.integers(1, 3),
+        node=st.sampled_from(("next", "same")),
+        work=st.sampled_from(("drawn", "shared")),
+    )
+    return st.just(clients.Hedge()) | hedge
+
+
 def connections() -> SearchStrategy[clients.Connections]:
     kept = st.builds(
         clients.Connections,
@@ -177,6 +197,8 @@ def connections() -> SearchStrategy[clients.Connections]:
         max_requests=st.sampled_from((0, 1, 3)),
         max_age_s=st.sampled_from((0.0, 0.25)),
         idle_timeout_s=st.sampled_from((0.0, 0.05, 90.0)),
+        keep_alive=keep_alives(),
+        tcp_retries=st.sampled_from((15, 1, 2)),
     )
     return st.just(clients.Connections()) | kept
 
@@ -200,7 +222,13 @@ def entries() -> SearchStrategy[clients.Entry]:
     ready = [p for p in get_args(clients.Entry.model_fields["policy"].annotation) if p != "custom"]
     functions = st.sampled_from(("policies.py:power_of_two", "policies.py:fastest"))
     custom = st.builds(clients.Entry, policy=st.just("custom"), function=functions, code=st.just(POLICIES))
-    return st.builds(clients.Entry, policy=st.sampled_from(ready), ttl_s=ttl_s) | custom
+    eager = st.builds(
+        clients.Entry,
+        policy=st.sampled_from(clients.KNOWS_SEVERAL),
+        ttl_s=ttl_s,
+        attempt_delay_s=st.sampled_from((0.01, 0.05, 0.25)),
+    )
+    return st.builds(clients.Entry, policy=st.sampled_from(ready), ttl_s=ttl_s) | custom | eager
 
 
 @st.composite
@@ -209,6 +237,7 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients
     arrivals = draw(st.sampled_from(ARRIVALS))
     instants = st.lists(st.sampled_from((0.0, 0.1, 0.25, 0.5, 0.75)), min_size=1, max_size=30).map(sorted)
     limit_s = st.sampled_from(LIMITS_S)
+    entry = draw(entries())
     return clients.Clients(
         name=f"group-{number}",
         count=draw(st.integers(1, 5)),
@@ -218,13 +247,15 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients
         burst=draw(st.sampled_from((1, 5))),
         trace_s=tuple(draw(instants)) if arrivals == "trace" else (),
         think_time=draw(laws((0.04, 0.1))),
-        entry=draw(entries()),
+        entry=entry,
+        hedge=clients.Hedge() if entry.attempt_delay_s else draw(hedges()),
         connections=draw(connections()),
         timeouts=clients.Timeouts(
             connect_s=draw(limit_s),
             request_s=draw(limit_s),
             total_s=draw(st.sampled_from((0.0, 0.0, 0.25, 2.0))),
             pool_s=draw(st.sampled_from((0.0, 0.05))),
+            user_s=draw(st.sampled_from((0.0, 0.0, 0.25, 1.0))),
         ),
         retry=draw(retries()),
         syn_schedule=draw(st.sampled_from(("linear", "doubling"))),

@@ -24,6 +24,7 @@ CAUSES = (
     "pool_timeout",
     "rejected",
     "total_timeout",
+    "connection_lost",
 )
 STAGES = (
     "pool_wait",

@@ -92,8 +92,11 @@ def assert_records_agree(w: World, result: Replication) -> None:
     assert counts.open_connections == len(w.connections) - free_slots(w.connections, counts.connection_free)
     assert counts.open_connections == sum(client.open for client in w.clients)
     begun = sum(request.state != BACKING_OFF for request in waiting)
-    assert counts.attempts == w.counts.succeeded + sum(map(int, np.array(w.errors)[1])) + begun
+    ended = counts.succeeded + counts.overtaken + sum(map(int, np.array(w.errors)[1]))
+    assert counts.attempts == ended + begun
     assert counts.offered == result.offered
+    if not counts.open_requests:
+        assert counts.overtaken <= counts.hedges < counts.attempts or counts.attempts == 0
 
 
 def assert_rest(w: World) -> None:

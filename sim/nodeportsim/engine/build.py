@@ -42,7 +42,8 @@ SYN_AT_S = {
 }
 NO_ROUTE_S = 3.06  # Three ARP probes a second apart, then EHOSTUNREACH; measured 3.06 to 3.12 s on 6.18.
 RTO_S = 0.2  # TCP_RTO_MIN, include/net/tcp.h; measured 0.21 s on 6.18.
-DATA_RETRIES = 15  # net.ipv4.tcp_retries2, tcp(7).
+RTO_MAX_S = 120.0  # TCP_RTO_MAX, include/net/tcp.h.
+DATA_RETRIES = 15  # net.ipv4.tcp_retries2 of the pods' nodes, tcp(7); clients have their own.
 CLOSE_S = 10.0  # nf_conntrack_tcp_timeout_close; measured: entries of reset connections live 10 s more.
 RECENT_ENTRIES = 100  # ip_list_tot, net/netfilter/xt_recent.c.
 CONNTRACK_CAP_SINCE = 36  # kubernetes/kubernetes#137002
@@ -242,7 +243,7 @@ def _fill_pods(w: R.World, scenario: Scenario, shape: Shape) -> None:
 def _fill_clients(w: R.World, scenario: Scenario, network: Paths, shape: Shape) -> None:
     first = trace_first = 0
     for g, given in enumerate(scenario.clients):
-        _fill_group(w.groups[g], given, first, trace_first)
+        _fill_group(w.groups[g], given, first, trace_first, w.config.nodes)
         clients = w.clients[first : first + given.count]
         homes = [_home(given, place, w) for place in range(given.count)]
         shape.fill(clients, group=g, resolved_s=-1.0, home=homes, zone=network.client_zone[g])
@@ -255,7 +256,7 @@ def _home(given: Clients, place: int, w: R.World) -> int:
     return 0 if given.entry.policy == "list" else place % w.config.nodes
 
 
-def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int) -> None:
+def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int, nodes: int) -> None:
     group.first, group.count, group.closed = first, given.count, int(given.loop == "closed")
     group.rate_rps, group.arrivals, group.burst = given.rate_rps, ARRIVALS[given.arrivals], given.burst
     group.trace_first, group.trace_count = trace_first, len(given.trace_s)
@@ -275,6 +276,8 @@ def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int) ->
         limits.pool_s,
     )
     backoff = given.retry.backoff
+    _fill_races(group, given, nodes)
+    _fill_liveness(group, given)
     group.attempts, group.retry_next = given.retry.attempts, int(given.retry.node == "next")
     group.backoff_s, group.backoff_factor, group.backoff_max_s = (
         backoff.initial_s,
@@ -285,6 +288,30 @@ def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int) ->
     think = given.think_time
     group.think_law, group.think_mean_s, group.think_sigma = LAWS[think.dist], think.mean_s, sigma_of(think)
     group.syn_schedule = list(SYN_AT_S).index(given.syn_schedule)
+
+
+def _fill_races(group: R.Group, given: Clients, nodes: int) -> None:
+    """Fill in hedging or happy eyeballs: a scenario has one of them at most."""
+    group.dials = int(given.entry.attempt_delay_s > 0.0)
+    if group.dials:
+        group.copies, group.copy_s, group.copy_next = nodes - 1, given.entry.attempt_delay_s, 1
+        return
+    hedge = given.hedge
+    group.copies, group.copy_s, group.copy_next = hedge.max, hedge.delay_s, int(hedge.node == "next")
+    group.drawn = int(hedge.work == "drawn")
+
+
+def _fill_liveness(group: R.Group, given: Clients) -> None:
+    """Fill in what tells that a connection is dead."""
+    keep_alive = given.connections.keep_alive
+    group.keep_s, group.keep_interval_s = keep_alive.time_s, keep_alive.interval_s
+    group.keep_probes = keep_alive.probes
+    group.give_up_s = given.timeouts.user_s or give_up_s(given.connections.tcp_retries)
+
+
+def give_up_s(retries: int) -> float:
+    """How long TCP holds on to data that nobody acknowledges (net/ipv4/tcp_timer.c tcp_model_timeout)."""
+    return sum(min(RTO_S * 2.0**k, RTO_MAX_S) for k in range(retries + 1))
 
 
 def _link(w: R.World) -> None:

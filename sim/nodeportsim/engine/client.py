@@ -9,24 +9,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .arrivals import gap_s, think_s, trace_at, want
 from .codes import (
-    ARRIVE,
     BACKING_OFF,
-    BURSTY,
     CONNECT_TIMEOUT,
     CONNECTING,
+    CONNECTION_LOST,
     CONNECTION_REFUSED,
     CONNECTION_RESET,
+    COPIES,
     CUSTOM,
     DATA_AGAIN,
     DATA_AT_NODE,
-    FIXED,
     HOST_UNREACHABLE,
     JITTER_EQUAL,
     JITTER_FULL,
     NEVER_S,
+    NO_REUSE,
+    OUTRUN,
     OVERLOADED,
-    POISSON,
     POOL_TIMEOUT,
     POOL_WAIT,
     REQUEST_TIMEOUT,
@@ -35,12 +36,15 @@ from .codes import (
     TOTAL_TIMEOUT,
     TRACE,
     WAITING,
+    WATCH,
 )
-from .connections import abandon, acquire, release, send_request, send_syn
-from .draws import ARRIVAL, ATTEMPT, BACKOFF, THINK, draw_law, log, uniform2, uniform4
+from .connections import abandon, acquire, dial, release, send_request, send_syn, serve_waiting, share
+from .draws import ARRIVAL, ATTEMPT, BACKOFF, draw_law, uniform2, uniform4
 from .entry import learn
+from .liveness import carried, give_up, lose, probe, start_probes
 from .machine import after, arrival, at, disarm, rare, step
 from .pools import free_flight, free_request, new_request, remove_waiting
+from .race import begin_copy, copy_request, goes_on, leave, overtake
 from .tally import (
     count_attempt_error,
     count_connection,
@@ -53,65 +57,6 @@ from .wire import client_path_s, travel
 
 if TYPE_CHECKING:
     from .records import World
-
-
-@step
-def gap_s(w: World, c: int, k: int, u: float) -> float:
-    """From request k of an open-loop client to its next one."""
-    group = w.groups[w.clients[c].group]
-    mean_s = group.count / group.rate_rps
-    if group.arrivals == POISSON:
-        return -log(u) * mean_s
-    if group.arrivals == BURSTY:
-        return 0.0 if (k + 1) % group.burst != 0 else -log(u) * mean_s * group.burst
-    return mean_s
-
-
-@rare
-def first_s(w: World, c: int) -> float:
-    """Instant of a client's first request."""
-    group = w.groups[w.clients[c].group]
-    place = c - group.first
-    if group.closed:
-        return think_s(w, c, -1)
-    if group.arrivals == FIXED:
-        return place / group.rate_rps
-    if group.arrivals == TRACE:
-        return trace_at(w, c, 0)
-    u, _ = uniform2(w.config.key0, w.config.key1, ARRIVAL, c, 0, 1)
-    return gap_s(w, c, -1, u)
-
-
-@rare
-def trace_at(w: World, c: int, k: int) -> float:
-    """Instant of request k of a client that follows a trace; infinite after its end."""
-    group = w.groups[w.clients[c].group]
-    row = k * group.count + c - group.first
-    return w.trace_s[group.trace_first + row] if row < group.trace_count else 2.0 * NEVER_S
-
-
-@rare
-def think_s(w: World, c: int, k: int) -> float:
-    """Think time after request k of a closed-loop client."""
-    group = w.groups[w.clients[c].group]
-    u, _ = uniform2(w.config.key0, w.config.key1, THINK, c, k, 0)
-    return draw_law(group.think_law, group.think_mean_s, group.think_sigma, u)
-
-
-@rare
-def start(w: World) -> None:
-    """Set every client's first arrival."""
-    for c in range(len(w.clients)):
-        want(w, first_s(w, c), c)
-
-
-@step
-def want(w: World, t: float, c: int) -> None:
-    """Let client `c` want a request at `t`, unless arrivals are over by then."""
-    if w.groups[w.clients[c].group].closed == 0:
-        arrival(w, t, c)
-    elif t < w.config.duration_s:
-        at(w, t, ARRIVE, c)
 
 
 @step
@@ -132,6 +77,7 @@ def arrive(w: World, t: float, c: int) -> None:
     request.attempt = 0
     request.node = -1
     request.connection = -1
+    request.twin = -1
     request.phase = w.config.phase
     request.demand_s = draw_law(
         w.config.service_law, w.config.service_mean_s, w.config.service_sigma, u_demand
@@ -146,6 +92,13 @@ def arrive(w: World, t: float, c: int) -> None:
 @step
 def attempt(w: World, t: float, r: int) -> None:
     """Begin an attempt with draws of its own."""
+    prepare(w, t, r)
+    acquire(w, t, r)
+
+
+@step
+def prepare(w: World, t: float, r: int) -> None:
+    """Draw for an attempt, and count it."""
     request = w.requests[r]
     request.u_node, request.u_pod, request.u_core, request.u_peer = uniform4(
         w.config.key0, w.config.key1, ATTEMPT, request.client, request.number, request.attempt
@@ -156,7 +109,49 @@ def attempt(w: World, t: float, r: int) -> None:
     request.node_queue_s = 0.0
     if request.born_s >= w.config.warmup_s:
         w.counts.attempts += 1
-    acquire(w, t, r)
+
+
+@rare
+def again(w: World, t: float, r: int) -> None:
+    """Begin a further attempt; a copy of a connect dials whatever the pool holds."""
+    request = w.requests[r]
+    if request.attempt >= COPIES and w.groups[w.clients[request.client].group].dials:
+        prepare(w, t, r)
+        dial(w, t, r)
+    else:
+        attempt(w, t, r)
+
+
+@rare
+def copy(w: World, t: float, f: int) -> None:
+    """Nothing has come of an attempt within the delay: another copy of it goes."""
+    flight = w.flights[f]
+    r = flight.request
+    request = w.requests[r]
+    void = request.life != flight.life
+    if w.groups[w.clients[flight.client].group].dials and request.state != CONNECTING:
+        void = True
+    free_flight(w, f)
+    if not void:
+        again(w, t, copy_request(w, t, r))
+
+
+@rare
+def outrun(w: World, t: float, r: int) -> None:
+    """Another copy has won: let go of this one's connection, as after a time-out, and call on the next."""
+    request = w.requests[r]
+    group = w.groups[w.clients[request.client].group]
+    k = request.connection
+    if request.twin >= 0:
+        at(w, t, OUTRUN, request.twin)
+    if k >= 0:
+        if group.policy == CUSTOM:
+            learn(w, t, r, 0)
+        if group.streams > 1 and w.connections[k].heard_s > 0.0:
+            release(w, t, k)
+        else:
+            abandon(w, t, k)
+    free_request(w, r)
 
 
 @step
@@ -170,6 +165,7 @@ def established(w: World, t: float, f: int) -> None:
         return
     connection = w.connections[flight.connection]
     connection.pod_epoch = flight.pod_epoch
+    connection.heard_s = t
     request.syn_backoff_s = flight.sent_s - request.syn_s
     request.rules_s = flight.rules_s
     request.node_queue_s = flight.node_queue_s
@@ -177,6 +173,13 @@ def established(w: World, t: float, f: int) -> None:
     flight.node_queue_s = 0.0
     count_connection(w, t, r, flight.connection)
     send_request(w, t, r, f)
+    group = w.groups[w.clients[request.client].group]
+    if group.dials and request.twin >= 0:
+        overtake(w, t, r)
+    if group.keep_s > 0.0:
+        start_probes(w, t, request.connection)
+    if group.streams > 1:
+        share(w, t, request.connection)
 
 
 @step
@@ -194,7 +197,11 @@ def reply(w: World, t: float, f: int) -> None:
         learn(w, t, r, 1)
     pod = flight.pod
     free_flight(w, f)
+    w.connections[request.connection].heard_s = t
+    w.connections[request.connection].give_up_s = 0.0
     release(w, t, request.connection)
+    if request.twin >= 0:
+        overtake(w, t, r)
     finish(w, t, r, pod, SUCCEEDED)
 
 
@@ -218,8 +225,40 @@ def refused(w: World, t: float, f: int) -> None:
 
 @rare
 def reset(w: World, t: float, f: int) -> None:
-    """RST in answer to data."""
-    turned_down(w, t, f, WAITING, CONNECTION_RESET)
+    """RST in answer to data: it ends a connection with all its streams."""
+    flight = w.flights[f]
+    k = flight.connection
+    group = w.groups[w.clients[flight.client].group]
+    several = group.streams > 1 and group.reuse != NO_REUSE
+    if several and w.connections[k].life == flight.connection_life:
+        free_flight(w, f)
+        lose(w, t, k, 1)
+    else:
+        turned_down(w, t, f, WAITING, CONNECTION_RESET)
+
+
+@rare
+def watch(w: World, t: float, k: int) -> None:
+    """Look at connection `k`: whatever is due there happens; what it was looked at for may be over."""
+    connection = w.connections[k]
+    if connection.lost:
+        fail_carried(w, t, k)
+    elif 0.0 < connection.give_up_s <= t:
+        give_up(w, t, k)
+    elif 0.0 < connection.probe_s <= t:
+        probe(w, t, k)
+    serve_waiting(w, t, connection.client)
+
+
+@rare
+def fail_carried(w: World, t: float, k: int) -> None:
+    """Connection `k` is dead: fail the first request it carries, and come back for the next."""
+    r = carried(w, k, -1)
+    if r < 0:
+        return
+    if carried(w, k, r) >= 0:
+        at(w, t, WATCH, k)
+    fail_attempt(w, t, r, CONNECTION_RESET if w.connections[k].reset else CONNECTION_LOST)
 
 
 @rare
@@ -300,6 +339,15 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
         else:
             w.connections[k].reset = int(cause in (CONNECTION_REFUSED, CONNECTION_RESET))
             abandon(w, t, k)
+    if group.copies > 0 and goes_on(w, r, cause):
+        begin_copy(w, r)
+        again(w, t, r)
+        return
+    if request.twin >= 0:
+        leave(w, r)
+        free_request(w, r)
+        return
+    request.attempt %= COPIES
     wait_s = backoff_s(w, r)
     late = group.total_s > 0.0 and t + wait_s >= request.born_s + group.total_s
     if request.attempt + 1 >= group.attempts or cause == TOTAL_TIMEOUT or late:

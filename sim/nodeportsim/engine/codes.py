@@ -26,9 +26,13 @@ from __future__ import annotations
     REPLY_AGAIN,  # f: the pod's TCP sends the answer once more
     NO_ROUTE,  # f: ICMP host unreachable at the client
     EXPIRE,  # node * pods + pod: an ipvs connection leaves the inactive count
-) = range(21)
+    COPY,  # f: nothing has come of its attempt within the delay, the next copy goes
+    OUTRUN,  # r: another copy has won, this one lets go
+    WATCH,  # connection: something of it may be due: its death, a probe, a stream for who waits
+) = range(24)
 
-FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF = range(5)  # request states
+FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF, OVERTAKEN = range(6)  # request states
+COPIES = 128  # Attempt number k + 128 j is the j-th copy of attempt k, with draws of its own.
 
 # How a group's clients find their entry node.
 DNS_ROUND_ROBIN, FIRST, PINNED, RANDOM, LIST, BALANCER, VIRTUAL_IP, OWN_NODE, CUSTOM = range(9)
@@ -42,11 +46,11 @@ RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",
-    "pool_timeout", "rejected", "total_timeout",
+    "pool_timeout", "rejected", "total_timeout", "connection_lost",
 )  # fmt: skip
 (
     CONNECT_TIMEOUT, HOST_UNREACHABLE, CONNECTION_REFUSED, CONNECTION_RESET, REQUEST_TIMEOUT,
-    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT,
+    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT, CONNECTION_LOST,
 ) = range(len(CAUSES))  # fmt: skip
 SUCCEEDED = -1
 

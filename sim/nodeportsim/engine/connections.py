@@ -14,6 +14,7 @@ from .codes import (
     ANY,
     BALANCER,
     CONNECTING,
+    COPIES,
     DATA_AGAIN,
     DATA_AT_NODE,
     EXPIRE,
@@ -25,11 +26,12 @@ from .codes import (
     SYN_AGAIN,
     SYN_AT_NODE,
     WAITING,
+    WATCH,
     WLC,
 )
 from .draws import POOL, uniform2
 from .entry import choose_node
-from .machine import after, arm, disarm, prefetch, rare, step
+from .machine import after, arm, at, disarm, prefetch, rare, step
 from .node import untrack
 from .pools import (
     free_connection,
@@ -41,6 +43,7 @@ from .pools import (
     push_waiting,
     unlink_idle,
 )
+from .race import set_copy
 from .wire import client_path_s, travel
 
 if TYPE_CHECKING:
@@ -154,6 +157,7 @@ def connect(w: World, t: float, r: int) -> None:
     request.state = CONNECTING
     connection.node = choose_node(w, t, r)
     connection.active = 1
+    connection.request = r
     connection.requests = 1
     request.node = connection.node
     if connection.node < 0:
@@ -167,6 +171,8 @@ def connect(w: World, t: float, r: int) -> None:
     limit(w, t, r, w.groups[w.clients[c].group].connect_s)
     look_ahead(w, connection.node, request.u_pod)
     send_syn(w, t, r)
+    if w.groups[w.clients[c].group].copies > 0:
+        set_copy(w, t, r)
 
 
 @step
@@ -191,12 +197,36 @@ def use(w: World, t: float, r: int, k: int) -> None:
     request = w.requests[r]
     connection = w.connections[k]
     connection.active += 1
+    connection.request = r
     connection.requests += 1
     request.connection = k
     request.attempt_s = t
     request.syn = 0
     request.node = connection.node
     send_request(w, t, r, new_flight(w, t, r))
+    if w.groups[w.clients[request.client].group].copies > 0:
+        set_copy(w, t, r)
+
+
+@rare
+def dial(w: World, t: float, r: int) -> None:
+    """Open a connection, off the common path; all dials of a race share the limit of the first."""
+    connect(w, t, r)
+    request = w.requests[r]
+    group = w.groups[w.clients[request.client].group]
+    if group.dials and request.attempt >= COPIES and group.connect_s > 0.0:
+        limit(w, t, r, max(1e-9, request.race_s + group.connect_s - t))
+
+
+@rare
+def share(w: World, t: float, k: int) -> None:
+    """A connection that carries several streams stands: others may use it from now on."""
+    connection = w.connections[k]
+    client = w.clients[connection.client]
+    if w.groups[client.group].reuse != NO_REUSE:
+        enlist(w, k)
+        if client.wait_head >= 0:
+            at(w, t, WATCH, k)
 
 
 @step
@@ -226,6 +256,15 @@ def limit(w: World, t: float, r: int, limit_s: float) -> None:
 
 
 @step
+def enlist(w: World, k: int) -> None:
+    """Put connection `k` where its client looks for one."""
+    if w.groups[w.clients[w.connections[k].client].group].reuse == LIFO:
+        push_idle_front(w, k)
+    else:
+        push_idle_back(w, k)
+
+
+@step
 def release(w: World, t: float, k: int) -> None:
     """A request is through with connection `k`: keep it, or close it; then serve who waits."""
     connection = w.connections[k]
@@ -237,10 +276,7 @@ def release(w: World, t: float, k: int) -> None:
     if group.reuse == NO_REUSE or spent:
         connection.dead = 1
     if connection.dead == 0 and connection.listed == 0:
-        if group.reuse == LIFO:
-            push_idle_front(w, k)
-        else:
-            push_idle_back(w, k)
+        enlist(w, k)
     elif connection.dead != 0 and connection.listed == 0 and connection.active == 0:
         close(w, t, k, t)
     serve_waiting(w, t, c)
@@ -268,6 +304,8 @@ def serve_waiting(w: World, t: float, c: int) -> None:
         request = w.requests[r]
         request.pool_wait_s += t - request.wait_s
         acquire_waiting(w, t, r)
+        if group.streams > 1 and client.wait_head >= 0 and client.idle_head >= 0:
+            at(w, t, WATCH, client.idle_head)
 
 
 @rare
@@ -277,7 +315,7 @@ def acquire_waiting(w: World, t: float, r: int) -> None:
     if k >= 0:
         use(w, t, r, k)
     else:
-        connect(w, t, r)
+        dial(w, t, r)
 
 
 @step

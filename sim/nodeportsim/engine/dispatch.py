@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from . import client, node, pod
 from .codes import (
     ARRIVE,
+    COPY,
     DATA_AGAIN,
     DATA_AT_NODE,
     DATA_AT_PEER,
     DATA_AT_POD,
     ESTABLISHED,
+    EXPIRE,
     NO_ROUTE,
+    OUTRUN,
     POD_DONE,
     POD_START,
     REFUSED,
@@ -25,6 +28,7 @@ from .codes import (
     SYN_AT_PEER,
     SYN_AT_POD,
     TIMER,
+    WATCH,
 )
 from .machine import rare, step
 
@@ -93,8 +97,14 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
     elif kind == NO_ROUTE:
         client.no_route(w, t, i)
     elif kind == RETRY:
-        client.attempt(w, t, i)
+        client.again(w, t, i)
     elif kind == TIMER:
         client.timer(w, t, i)
-    else:
+    elif kind == EXPIRE:
         node.expire(w, t, i)
+    elif kind == COPY:
+        client.copy(w, t, i)
+    elif kind == OUTRUN:
+        client.outrun(w, t, i)
+    elif kind == WATCH:
+        client.watch(w, t, i)

@@ -26,6 +26,7 @@ JITTER = 5  # (client, request number, attempt * 256 + hop): loss, extra delay
 POOL = 6  # (client, request number): which idle connection
 CHOICE = 7  # (client, request number, attempt): a custom policy's choice of an entry node
 SPREAD = 8  # (client, request number, attempt * 256 + visit): what a first packet costs over its price
+HEDGE = 26  # (client, request number, attempt): the work of a copy
 LEASE = 16  # (node): phase of the lease renewals
 MONITOR = 17  # (): phase of the controller's passes
 POSITION = 18  # (node, sync): place of the Service in KUBE-NODEPORTS and KUBE-SERVICES

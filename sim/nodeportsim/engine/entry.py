@@ -10,7 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import BALANCER, CUSTOM, DNS_ROUND_ROBIN, FIRST, LIST, OWN_NODE, PINNED, RANDOM, VIRTUAL_IP
+from .codes import (
+    BALANCER,
+    COPIES,
+    CUSTOM,
+    DNS_ROUND_ROBIN,
+    FIRST,
+    LIST,
+    OWN_NODE,
+    PINNED,
+    RANDOM,
+    VIRTUAL_IP,
+)
 from .draws import CHOICE, uniform2
 from .machine import ask, rare, step, tell
 
@@ -63,6 +74,8 @@ def choose_node(w: World, t: float, r: int) -> int:
         return int(w.clients[c].home)
     if group.policy == CUSTOM:
         return custom_node(w, t, r)
+    if request.attempt >= COPIES:
+        return copy_node(w, r)
     if request.node >= 0 and group.retry_next != 0:
         return other_node(w, r)
     if request.node >= 0:
@@ -109,3 +122,11 @@ def other_node(w: World, r: int) -> int:
     if policy == LIST:
         client.home = node
     return int(node)
+
+
+@rare
+def copy_node(w: World, r: int) -> int:
+    """A copy goes to the address after the one before it, or to the same; a `list` client's place stays."""
+    request = w.requests[r]
+    group = w.groups[w.clients[request.client].group]
+    return int((request.node + group.copy_next) % w.config.nodes)

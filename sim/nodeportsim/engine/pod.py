@@ -23,7 +23,16 @@ from .codes import (
 )
 from .machine import at, rare, step
 from .pools import copy_flight, free_flight, serve
-from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
+from .wire import (
+    acknowledge,
+    client_path_s,
+    lose_syn,
+    lost,
+    node_path_s,
+    reaches_client,
+    reaches_peer,
+    travel,
+)
 
 if TYPE_CHECKING:
     from .records import World
@@ -77,7 +86,10 @@ def data_at_pod(w: World, t: float, f: int) -> None:
     pod = w.pods[flight.pod]
     if gone(w, f):
         lost(w, t, f, DATA_AGAIN)
-    elif pod.up == 0 or pod.epoch != flight.pod_epoch:
+        return
+    if flight.tries > 0:
+        acknowledge(w, f)
+    if pod.up == 0 or pod.epoch != flight.pod_epoch:
         answer(w, t, f, RESET, DATA_AGAIN)
     elif w.config.reject != 0 and pod.inside >= pod.workers + w.config.queue_limit:
         answer(w, t, f, REJECTED, REPLY_AGAIN)

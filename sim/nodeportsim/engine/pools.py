@@ -67,6 +67,10 @@ def free_connection(w: World, k: int) -> None:
     """Give the slot back."""
     connection = w.connections[k]
     connection.life += 1
+    connection.heard_s = 0.0
+    connection.give_up_s = 0.0
+    connection.probe_s = 0.0
+    connection.lost = 0
     connection.next = w.counts.connection_free
     w.counts.connection_free = k
     w.counts.open_connections -= 1

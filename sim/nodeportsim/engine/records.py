@@ -77,6 +77,8 @@ class Counts:
     succeeded: i8
     failed: i8
     attempts: i8
+    hedges: i8  # attempts that are copies of one still under way
+    overtaken: i8  # attempts given up because another copy won
     orphans: i8
     conntrack_drops: i8
     backlog_drops: i8
@@ -97,6 +99,10 @@ class Group:
     request_s: f8
     total_s: f8
     pool_s: f8
+    give_up_s: f8  # how long data may stay unacknowledged before TCP gives the connection up
+    keep_s: f8  # quiet time before a keep-alive probe, 0 for none
+    keep_interval_s: f8
+    copy_s: f8  # delay before the next copy of an attempt
     backoff_s: f8
     backoff_factor: f8
     backoff_max_s: f8
@@ -112,6 +118,11 @@ class Group:
     pool_size: i4
     streams: i4
     max_requests: i4
+    keep_probes: i4
+    copies: i4  # at most so many copies of an attempt
+    copy_next: i4  # a copy takes the next address
+    dials: i4  # 1: copies race for a connection, 0: for an answer
+    drawn: i4  # a copy's work is drawn for itself
     attempts: i4
     retry_next: i4
     jitter: i4
@@ -147,6 +158,7 @@ class Request:
     attempt_s: f8  # when the present attempt began: got its connection or started to open one
     wait_s: f8  # when it joined the pool's queue
     syn_s: f8  # first SYN of the present attempt
+    race_s: f8  # when the first copy of the present attempt began
     demand_s: f8
     u_node: f8
     u_pod: f8
@@ -165,6 +177,7 @@ class Request:
     life: i8  # grows when an attempt ends: older flights mean nothing then
     client: i4
     connection: i4
+    twin: i4  # the next of the copies that race, in a ring by age; -1 for an attempt alone
     node: i4
     attempt: i4
     syn: i4  # SYNs sent again in this attempt
@@ -182,6 +195,9 @@ class Connection:
 
     opened_s: f8
     idle_s: f8
+    heard_s: f8  # last sign of life: SYN-ACK, an answer, an answered probe
+    give_up_s: f8  # when TCP gives up what it has not seen acknowledged, 0 while there is nothing
+    probe_s: f8  # when the next keep-alive probe goes, 0 for none
     life: i8
     client: i4
     node: i4
@@ -192,6 +208,9 @@ class Connection:
     pod_epoch: i4
     core: i4
     peer_core: i4
+    request: i4  # the last one it was used for
+    probes: i4  # unanswered ones
+    lost: i4  # found dead: what it carries fails
     requests: i4
     active: i4
     listed: i4  # in the idle list of its client

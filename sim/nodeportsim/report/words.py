@@ -28,6 +28,7 @@ CAUSES = {
     "pool_timeout": "pool time-out",
     "rejected": "rejected (503)",
     "total_timeout": "total time-out",
+    "connection_lost": "connection lost",
 }
 STAGES = {
     "pool_wait": "pool wait",

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from nodeportsim.scenario.declared import Law, Spec
 from nodeportsim.scenario.quantities import Count, Duration, FieldError, Function, Many, Name, Positive, Rate
 
+ATTEMPT_DELAY_S = (0.01, 2.0)  # RFC 8305, section 8.
+KNOWS_SEVERAL = ("dns-round-robin", "list", "random")  # ... addresses, all of which a connect may try.
+
 
 class Entry(Spec):
     """How a client finds its entry node."""
@@ -29,6 +32,19 @@ class Entry(Spec):
         None, description="custom: FILE.py:NAME of a policy, beside the scenario"
     )
     code: str | None = Field(None, description="custom: what the file holds; reading fills it in")
+    attempt_delay_s: Duration = Field(
+        0.0, description="happy eyeballs: from one connection attempt to the next; 0: one at a time"
+    )
+
+    @model_validator(mode="after")
+    def _eyeballs(self) -> Self:
+        if self.attempt_delay_s and self.policy not in KNOWS_SEVERAL:
+            rule = f"needs a policy that knows several addresses: {', '.join(KNOWS_SEVERAL)}"
+            raise FieldError(rule, "attemptDelay", got=self.attempt_delay_s)
+        if self.attempt_delay_s and not ATTEMPT_DELAY_S[0] <= self.attempt_delay_s <= ATTEMPT_DELAY_S[1]:
+            rule = "must be 10ms to 2s (RFC 8305, section 8), or 0 for none"
+            raise FieldError(rule, "attemptDelay", got=self.attempt_delay_s)
+        return self
 
     @model_validator(mode="after")
     def _custom(self) -> Self:
@@ -41,6 +57,14 @@ class Entry(Spec):
         return self
 
 
+class KeepAlive(Spec):
+    """Probes of a quiet connection. Defaults: tcp(7), but for the time, which applications set."""
+
+    time_s: Duration = Field(0.0, description="quiet time before the first probe; 0: none are sent")
+    interval_s: Duration = Field(75.0, gt=0, description="net.ipv4.tcp_keepalive_intvl")
+    probes: Annotated[int, Field(ge=1, le=127)] = Field(9, description="net.ipv4.tcp_keepalive_probes")
+
+
 class Connections(Spec):
     """Connection reuse. ``reuse: none`` opens a new connection for every request."""
 
@@ -50,6 +74,8 @@ class Connections(Spec):
     max_requests: Count = Field(0, description="0: no limit")
     max_age_s: Duration = Field(0.0, description="0: no limit")
     idle_timeout_s: Duration = Field(90.0, description="0: no limit")
+    keep_alive: KeepAlive = KeepAlive()
+    tcp_retries: Annotated[int, Field(ge=1, le=255)] = Field(15, description="net.ipv4.tcp_retries2")
 
 
 class Timeouts(Spec):
@@ -59,6 +85,7 @@ class Timeouts(Spec):
     request_s: Duration = 10.0
     total_s: Duration = 0.0
     pool_s: Duration = Field(0.0, description="wait for a free connection; 0: no limit")
+    user_s: Duration = Field(0.0, description="TCP_USER_TIMEOUT, in place of tcpRetries; 0: not set")
 
 
 class Backoff(Spec):
@@ -78,6 +105,17 @@ class Retry(Spec):
     backoff: Backoff = Backoff()
 
 
+class Hedge(Spec):
+    """Send a request once more when no answer has come within a delay (gRPC's hedging policy, gRFC A6)."""
+
+    delay_s: Duration = 0.1
+    max: Annotated[int, Field(ge=0, le=4)] = Field(0, description="copies of an attempt; 0: no hedging")
+    node: Literal["next", "same"] = "next"
+    work: Literal["drawn", "shared"] = Field(
+        "drawn", description="drawn: a copy may be quick where the first is slow; shared: the same work"
+    )
+
+
 class Clients(Spec):
     """A group of clients alike. Each has its own address, DNS cache and connection pool."""
 
@@ -93,6 +131,7 @@ class Clients(Spec):
     connections: Connections = Connections()
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
+    hedge: Hedge = Hedge()
     syn_schedule: Literal["linear", "doubling"] = Field(
         "linear", description="linear: kernels from 6.5; doubling: older ones"
     )
@@ -104,4 +143,11 @@ class Clients(Spec):
             raise FieldError("belongs to arrivals: trace, and that needs it", "trace")
         if list(self.trace_s) != sorted(self.trace_s):
             raise FieldError("must be in order of time", "trace")
+        return self
+
+    @model_validator(mode="after")
+    def _one_race(self) -> Self:
+        if self.hedge.max and self.entry.attempt_delay_s:
+            rule = "cannot go with entry.attemptDelay: a copy goes to the next address by itself"
+            raise FieldError(rule, "hedge", "max", got=self.hedge.max)
         return self
