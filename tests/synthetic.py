@@ -24,6 +24,7 @@ CAUSES = (
     "pool_timeout",
     "rejected",
     "total_timeout",
+    "server_error",
 )
 STAGES = (
     "pool_wait",

@@ -26,7 +26,8 @@ from __future__ import annotations
     REPLY_AGAIN,  # f: the pod's TCP sends the answer once more
     NO_ROUTE,  # f: ICMP host unreachable at the client
     EXPIRE,  # node * pods + pod: an ipvs connection leaves the inactive count
-) = range(21)
+    FAULTY,  # f: the application's 500
+) = range(22)
 
 FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF = range(5)  # request states
 
@@ -37,16 +38,18 @@ NO_REUSE, LIFO, FIFO, ANY = range(4)  # which idle connection is taken
 JITTER_NONE, JITTER_EQUAL, JITTER_FULL = range(3)
 UNIFORM_CHOICE, RR, WRR, LC, WLC, SH = range(6)  # which endpoint a node takes
 REFUSE, DROP = range(2)  # what a node does with a SYN it has no endpoint for
+OPEN, DROPPING, REJECTING = range(3)  # what a firewall does with a SYN to the NodePort
+FORGOTTEN = -1  # an epoch that no node and no pod is in
 RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time-outs
 (CONNTRACK_FULL,) = range(1)  # what the control plane is told by the data plane
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",
-    "pool_timeout", "rejected", "total_timeout",
+    "pool_timeout", "rejected", "total_timeout", "server_error",
 )  # fmt: skip
 (
     CONNECT_TIMEOUT, HOST_UNREACHABLE, CONNECTION_REFUSED, CONNECTION_RESET, REQUEST_TIMEOUT,
-    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT,
+    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT, SERVER_ERROR,
 ) = range(len(CAUSES))  # fmt: skip
 SUCCEEDED = -1
 

@@ -12,6 +12,7 @@ from .codes import (
     DATA_AT_PEER,
     DATA_AT_POD,
     ESTABLISHED,
+    FAULTY,
     NO_ROUTE,
     POD_DONE,
     POD_START,
@@ -90,6 +91,8 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
         client.reset(w, t, i)
     elif kind == REJECTED:
         client.rejected(w, t, i)
+    elif kind == FAULTY:
+        client.erred(w, t, i)
     elif kind == NO_ROUTE:
         client.no_route(w, t, i)
     elif kind == RETRY:
