@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nodeportsim.scenario import clients, spec
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.events import TARGETS, Event
+from nodeportsim.scenario.events import EVERY, PARAMETERS, TARGETS, TO_EVERY, Event
 from nodeportsim.scenario.profile import load_profile
 
 if TYPE_CHECKING:
@@ -263,21 +263,30 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients
     )
 
 
+HARDNESS: dict[str, SearchStrategy[Any]] = {
+    "factor": st.sampled_from((1.5, 3.0)),
+    "loss_ratio": st.sampled_from((0.1, 0.5)),
+    "errors_ratio": st.sampled_from((0.35, 1.0)),
+    "answer": st.sampled_from(("drop", "reject")),
+    "entries": st.sampled_from((1, 30, 200_000)),
+}
+
+
 @st.composite
 def faults(draw: DrawFn, nodes: tuple[str, ...], pods: tuple[str, ...]) -> Event:
     """One fault that may end within the run, at an instant where arrivals fall too."""
     kinds = sorted(kind for kind, target in TARGETS.items() if target == "node" or pods)
     fault = draw(st.sampled_from(kinds))
-    target = (
-        {"pod": draw(st.sampled_from(pods))}
-        if fault.startswith("pod-")
-        else {"node": draw(st.sampled_from(nodes))}
-    )
+    some = (*pods, EVERY) if fault in TO_EVERY else pods
+    kind = TARGETS[fault]
+    target = {kind: draw(st.sampled_from(some if kind == "pod" else nodes))}
+    parameters = {name: draw(HARDNESS[name]) for name, those in PARAMETERS.items() if fault in those}
     return Event(
         at_s=draw(st.sampled_from((0.0, 0.25, 0.5))),
         fault=fault,
         for_s=draw(st.sampled_from((None, 0.25, 1.0))),
         **target,
+        **parameters,
     )
 
 
@@ -285,7 +294,13 @@ def balancers() -> SearchStrategy[spec.Balancer]:
     kind = st.sampled_from(("node-port", "healthz", "health-check-node-port"))
     check = st.builds(spec.Check, kind=kind, interval_s=st.just(0.1), timeout_s=st.just(0.05))
     policy = st.sampled_from(("round-robin", "least-connections"))
-    return st.builds(spec.Balancer, policy=policy, check=check, failover_s=st.sampled_from((0.0, 0.2)))
+    return st.builds(
+        spec.Balancer,
+        policy=policy,
+        check=check,
+        failover_s=st.sampled_from((0.0, 0.2)),
+        arp_s=st.sampled_from((0.0, 0.0, 0.3)),
+    )
 
 
 @st.composite

@@ -25,6 +25,7 @@ CAUSES = (
     "rejected",
     "total_timeout",
     "connection_lost",
+    "server_error",
 )
 STAGES = (
     "pool_wait",

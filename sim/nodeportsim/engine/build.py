@@ -220,7 +220,7 @@ def _fill_nodes(w: R.World, scenario: Scenario, network: Paths, shape: Shape) ->
     """Fill in the nodes; what stands outside the cluster counts as one more, in the first zone."""
     zones = [*network.node_zone, 0][: len(w.nodes)]
     most = conntrack_max(scenario)
-    shape.fill(w.nodes, up=1, zone=zones, healthy=1, conntrack_max=most, booted_s=-1e300)
+    shape.fill(w.nodes, up=1, slow=1.0, zone=zones, healthy=1, conntrack_max=most, booted_s=-1e300)
     for remembered in w.sticky:
         shape.fill(remembered, pod=-1)
 
@@ -237,7 +237,7 @@ def _fill_pods(w: R.World, scenario: Scenario, shape: Shape) -> None:
     where: dict[str | None, int] = {name: n for n, name in enumerate(scenario.cluster.names)}
     where[None] = len(where)
     nodes = [where[place.node] for place in scenario.placement]
-    shape.fill(w.pods, node=nodes, up=1, workers=scenario.pods.workers, weight=1)
+    shape.fill(w.pods, node=nodes, up=1, slow=1.0, workers=scenario.pods.workers, weight=1)
 
 
 def _fill_clients(w: R.World, scenario: Scenario, network: Paths, shape: Shape) -> None:

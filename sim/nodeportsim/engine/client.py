@@ -32,13 +32,26 @@ from .codes import (
     POOL_WAIT,
     REQUEST_TIMEOUT,
     RETRY,
+    SERVER_ERROR,
     SUCCEEDED,
     TOTAL_TIMEOUT,
     TRACE,
+    VIRTUAL_IP,
     WAITING,
     WATCH,
 )
-from .connections import abandon, acquire, dial, release, send_request, send_syn, serve_waiting, share
+from .connections import (
+    abandon,
+    acquire,
+    aim,
+    dial,
+    follow,
+    release,
+    send_request,
+    send_syn,
+    serve_waiting,
+    share,
+)
 from .draws import ARRIVAL, ATTEMPT, BACKOFF, draw_law, uniform2, uniform4
 from .entry import learn
 from .liveness import carried, give_up, lose, probe, start_probes
@@ -268,6 +281,12 @@ def rejected(w: World, t: float, f: int) -> None:
 
 
 @rare
+def erred(w: World, t: float, f: int) -> None:
+    """The application's 500."""
+    turned_down(w, t, f, WAITING, SERVER_ERROR)
+
+
+@rare
 def no_route(w: World, t: float, f: int) -> None:
     """ICMP host unreachable: connect() gives EHOSTUNREACH."""
     turned_down(w, t, f, CONNECTING, HOST_UNREACHABLE)
@@ -283,11 +302,14 @@ def syn_again(w: World, t: float, f: int) -> None:
         free_flight(w, f)
         return
     free_flight(w, f)
-    schedule = w.syn_at_s[w.groups[w.clients[request.client].group].syn_schedule]
+    group = w.groups[w.clients[request.client].group]
+    schedule = w.syn_at_s[group.syn_schedule]
     if schedule[request.syn + 1] > NEVER_S:
         fail_attempt(w, t, r, CONNECT_TIMEOUT)
     else:
         w.counts.retransmissions += 1
+        if group.policy == VIRTUAL_IP:
+            follow(w, t, r)
         send_syn(w, t, r)
 
 
@@ -298,8 +320,10 @@ def data_again(w: World, t: float, f: int) -> None:
     request = w.requests[flight.request]
     if request.life != flight.life or request.state != WAITING:
         free_flight(w, f)
-    else:
-        travel(w, t, client_path_s(w, flight.client, flight.node), DATA_AT_NODE, f, DATA_AGAIN)
+        return
+    if w.groups[w.clients[request.client].group].policy == VIRTUAL_IP:
+        aim(w, f)
+    travel(w, t, client_path_s(w, flight.client, flight.node), DATA_AT_NODE, f, DATA_AGAIN)
 
 
 @rare
@@ -334,7 +358,7 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
     if k >= 0:
         if group.policy == CUSTOM:
             learn(w, t, r, 0)
-        if cause == OVERLOADED or (cause == REQUEST_TIMEOUT and group.streams > 1):
+        if cause in (OVERLOADED, SERVER_ERROR) or (cause == REQUEST_TIMEOUT and group.streams > 1):
             release(w, t, k)
         else:
             w.connections[k].reset = int(cause in (CONNECTION_REFUSED, CONNECTION_RESET))

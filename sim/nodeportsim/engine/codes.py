@@ -29,7 +29,8 @@ from __future__ import annotations
     COPY,  # f: nothing has come of its attempt within the delay, the next copy goes
     OUTRUN,  # r: another copy has won, this one lets go
     WATCH,  # connection: something of it may be due: its death, a probe, a stream for who waits
-) = range(24)
+    FAULTY,  # f: the application's 500
+) = range(25)
 
 FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF, OVERTAKEN = range(6)  # request states
 COPIES = 128  # Attempt number k + 128 j is the j-th copy of attempt k, with draws of its own.
@@ -41,16 +42,18 @@ NO_REUSE, LIFO, FIFO, ANY = range(4)  # which idle connection is taken
 JITTER_NONE, JITTER_EQUAL, JITTER_FULL = range(3)
 UNIFORM_CHOICE, RR, WRR, LC, WLC, SH = range(6)  # which endpoint a node takes
 REFUSE, DROP = range(2)  # what a node does with a SYN it has no endpoint for
+OPEN, DROPPING, REJECTING = range(3)  # what a firewall does with a SYN to the NodePort
+FORGOTTEN = -1  # an epoch that no node and no pod is in
 RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time-outs
 (CONNTRACK_FULL,) = range(1)  # what the control plane is told by the data plane
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",
-    "pool_timeout", "rejected", "total_timeout", "connection_lost",
+    "pool_timeout", "rejected", "total_timeout", "connection_lost", "server_error",
 )  # fmt: skip
 (
     CONNECT_TIMEOUT, HOST_UNREACHABLE, CONNECTION_REFUSED, CONNECTION_RESET, REQUEST_TIMEOUT,
-    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT, CONNECTION_LOST,
+    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT, CONNECTION_LOST, SERVER_ERROR,
 ) = range(len(CAUSES))  # fmt: skip
 SUCCEEDED = -1
 

@@ -54,6 +54,9 @@ class Plane(Protocol):
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""
 
+    def stretch(self, t: float, n: int, p: int, factor: float) -> None:
+        """Let what pods have to do take longer, or less."""
+
 
 @dataclass
 class Proxy:
@@ -82,6 +85,7 @@ class Control:
     off_plane: set[int] = field(default_factory=set)  # nodes cut from the control plane
     dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
     lying: set[int] = field(default_factory=set)  # nodes whose rules name a dead pod
+    in_force: dict[tuple[str, int], list[float]] = field(default_factory=dict)  # what faults add up to
 
     def __post_init__(self) -> None:
         self.env = self.plane.env
@@ -249,7 +253,10 @@ class Control:
     def disturb(self, dead: Sequence[int]) -> None:
         """Pods died: until every live node's rules know it, the rules lie about them."""
         self.dead.update(dead)
-        self.world.config.phase = DURING if dead else max(AFTER, self.world.config.phase)
+        if dead:
+            self.world.config.phase = DURING
+        elif self.world.config.phase == BEFORE:
+            self.world.config.phase = AFTER
         self.judge_all()
 
     def revive(self, pods: Sequence[int]) -> None:

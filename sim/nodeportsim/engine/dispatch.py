@@ -14,6 +14,7 @@ from .codes import (
     DATA_AT_POD,
     ESTABLISHED,
     EXPIRE,
+    FAULTY,
     NO_ROUTE,
     OUTRUN,
     POD_DONE,
@@ -94,6 +95,8 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
         client.reset(w, t, i)
     elif kind == REJECTED:
         client.rejected(w, t, i)
+    elif kind == FAULTY:
+        client.erred(w, t, i)
     elif kind == NO_ROUTE:
         client.no_route(w, t, i)
     elif kind == RETRY:

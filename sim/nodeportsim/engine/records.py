@@ -40,7 +40,7 @@ class Config:
     time_wait_s: f8
     close_s: f8  # what conntrack keeps after RST
     affinity_s: f8
-    noisy: i4
+    noisy: i4  # 1 and more: packets may be lost or late
     nodes: i4  # entry nodes; further ones only hold pods
     pods: i4
     zones: i4
@@ -224,7 +224,7 @@ class Connection:
 class Flight:
     """A packet's journey; outlives an attempt its client gave up."""
 
-    sent_s: f8
+    sent_s: f8  # when its sender first sends it; while a pod works on it, when it will answer
     demand_s: f8
     rules_s: f8
     node_queue_s: f8
@@ -246,6 +246,7 @@ class Flight:
     peer_core: i4
     tries: i4
     hops: i4
+    reply: i4  # what the pod answers: REPLY, REJECTED, FAULTY
     first: i4  # 1: its connection's first request, which waits in the accept queue
     inside: i4  # 1: in the pod's queue, 2: with a worker
     next: i4
@@ -265,15 +266,21 @@ class Node:
     transit_packet_s: f8
     busy_s: f8
     booted_s: f8
+    slow: f8  # how many times as long its CPU takes for everything, its pods' work too
+    loss_ratio: f8  # of packets between it and everybody
     connections: i8
     requests: i8
     conntrack: i8
     conntrack_max: i8
     conntrack_peak: i8
+    occupied: i8  # conntrack entries that other traffic of the node holds
     drained: i8
     up: i4
-    cut: i4
+    cut: i4  # faults that part it from others, in whatever direction
+    deaf: i4  # ... through which nothing arrives
+    mute: i4  # ... through which nothing leaves
     cut_nodes: i4
+    firewall: i4  # OPEN, or what is done with new connections to the NodePort
     epoch: i4
     zone: i4
     programmed: i4  # 0 after a boot until the first sync: nothing listens on the NodePort
@@ -293,6 +300,8 @@ class Pod:
 
     busy_s: f8
     hung_until_s: f8
+    slow: f8  # how many times as long its work takes, over what its node adds
+    errors_ratio: f8  # of the requests it answers with a 500
     connections: i8
     requests: i8
     node: i4

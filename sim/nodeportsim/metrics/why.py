@@ -34,6 +34,7 @@ _ENDINGS = {
     "rejected": "rejected with a 503",
     "total_timeout": "by total time-out",
     "connection_lost": "on a connection found dead",
+    "server_error": "with a server error",
 }
 
 

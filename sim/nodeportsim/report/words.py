@@ -29,6 +29,7 @@ CAUSES = {
     "rejected": "rejected (503)",
     "total_timeout": "total time-out",
     "connection_lost": "connection lost",
+    "server_error": "server error (500)",
 }
 STAGES = {
     "pool_wait": "pool wait",

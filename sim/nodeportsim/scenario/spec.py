@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law, Spec
-from nodeportsim.scenario.events import Event  # noqa: TC001 - pydantic reads it when it makes the class.
+from nodeportsim.scenario.events import EVERY, Event
 from nodeportsim.scenario.quantities import (
     Count,
     Duration,
@@ -207,6 +207,7 @@ class Balancer(Spec):
     check: Check = Check()
     latency_s: Duration = 0.0001
     failover_s: Duration = Field(10.0, description="virtual IP: silence to takeover")
+    arp_s: Duration = Field(0.0, description="virtual IP: takeover to clients' packets arriving there")
 
 
 class Run(Spec):
@@ -263,7 +264,8 @@ class Scenario(Spec):
             rule = f"must end before the first event and the run do: {first_s:g}s"
             raise FieldError(rule, "run", "warmup", got=self.run.warmup_s)
         names = [pod.name for pod in self.placement]
-        check_known("pod", names, {("events", e, "pod"): event.pod for e, event in happening})
+        pods = {("events", e, "pod"): event.pod for e, event in happening if event.pod != EVERY}
+        check_known("pod", names, pods)
         if len(set(names)) != len(names):
             raise FieldError("must give every pod its own name", "pods", "placement")
         return self

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nodeportsim.engine.lifecycle import bring_up, kill
 
-from .script import repaired
+from .script import begin, end, repaired
 
 if TYPE_CHECKING:
     from nodeportsim.engine.control import Control, Process
@@ -50,30 +50,49 @@ def power_off(control: Control, n: int, event: Event, _number: int) -> Process:
 
 def cut(control: Control, n: int, event: Event, _number: int) -> Process:
     """Part the node from everybody."""
-    control.world.nodes[n].cut = 1
+    yield from _part(control, n, event, ("cut", "deaf", "mute"))
+    control.resync(n, "partial")
+
+
+def cut_in(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Let nothing arrive at the node."""
+    yield from _part(control, n, event, ("cut", "deaf"))
+    control.resync(n, "partial")
+
+
+def cut_out(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Let nothing leave the node."""
+    yield from _part(control, n, event, ("cut", "mute"))
+    control.resync(n, "partial")
+
+
+def _part(control: Control, n: int, event: Event, ways: tuple[str, ...]) -> Process:
+    """Count up what parts the node from others, and down again."""
+    for way in ways:
+        setattr(control.world.nodes[n], way, getattr(control.world.nodes[n], way) + 1)
     control.disturb(control.pods_of(n))
     yield from repaired(control, event)
-    control.world.nodes[n].cut = 0
-    control.revive(control.pods_of(n))
-    control.resync(n, "partial")
+    for way in ways:
+        setattr(control.world.nodes[n], way, getattr(control.world.nodes[n], way) - 1)
+    node = control.world.nodes[n]
+    if not node.cut and not node.cut_nodes:
+        control.revive([p for p in control.pods_of(n) if control.world.pods[p].up])
 
 
 def cut_control_plane(control: Control, n: int, event: Event, _number: int) -> Process:
     """Part the node from the API server: its rules stay as they are."""
+    begin(control, event, n, 1.0)
     control.off_plane.add(n)
     control.disturb([])
     yield from repaired(control, event)
-    control.off_plane.discard(n)
+    if not end(control, event, n, 1.0):
+        control.off_plane.discard(n)
     control.resync(n, "restart")
 
 
 def cut_nodes(control: Control, n: int, event: Event, _number: int) -> Process:
     """Part the node from the other nodes: its pods are reached through it alone."""
-    control.world.nodes[n].cut_nodes = 1
-    control.disturb(control.pods_of(n))
-    yield from repaired(control, event)
-    control.world.nodes[n].cut_nodes = 0
-    control.revive(control.pods_of(n))
+    yield from _part(control, n, event, ("cut_nodes",))
 
 
 def shutdown(control: Control, n: int, event: Event, _number: int) -> Process:
