@@ -476,7 +476,7 @@ def test_data_of_an_open_connection_meets_a_new_owner_that_does_not_know_it_and_
 
 
 def test_data_finds_its_connection_again_where_the_virtual_ip_comes_back_in_time() -> None:
-    """Away at 1.7 s to a node that falls mute: no RST at 1.8 and 2.6 s. Back before 3 s: answered at 4.2 s."""
+    """Away at 1.7 s to a node that falls mute: no RST at 1.8 and 2.6 s. Back before 3 s: answered then."""
     clients = {"connections": KEPT, "entry": Entry(policy="virtual-ip")}
     case = scene(
         fault("cut", 0.55, 1.2),
