@@ -264,6 +264,9 @@ def test_the_entry_node_of_a_remote_pod_hears_no_answer_when_it_is_deaf() -> Non
     case = scene(fault("cut-in", 1.05, 0.15), **two_nodes())
 
     assert ended_s(case) == pytest.approx([1.3], abs=CPU_S)
+    # The other way round: out of the pod's node, as deaf as that, the answer leaves at once.
+    case = scene(fault("cut-in", 1.05, 0.15, node=PEER), **two_nodes())
+    assert ended_s(case) == pytest.approx([1.1], abs=CPU_S)
 
 
 def test_nobody_hears_of_no_route_through_a_mute_node() -> None:
@@ -287,6 +290,18 @@ def test_a_mute_node_cannot_even_refuse() -> None:
     case = scene(fault("cut-out", 0.5, 2.0), service=Service(replicas=0))
 
     assert outcomes(case) == [("refused", 3.0)]
+
+
+def test_a_mute_node_that_rebooted_cannot_reset_what_it_does_not_know() -> None:
+    """Data of 1 s arrives, the RST does not get out; neither at 1.2 and 1.4 s, but at 1.8 s."""
+    case = scene(
+        fault("power-off", 0.5, 0.1),
+        fault("cut-out", 0.7, 0.8),
+        at_s=(0.1, 1.0),
+        clients={"connections": KEPT},
+    )
+
+    assert outcomes(case) == [("", 0.2), ("reset", 1.8)]
 
 
 @pytest.mark.parametrize("name", ["cut-in", "cut-out"])
@@ -404,7 +419,7 @@ def test_an_error_or_a_503_that_is_lost_is_sent_again_as_what_it_is() -> None:
 
 
 def moving(cut: str = "cut", arp_s: float = 0.0, **changes: Any) -> Scenario:
-    """The owner falls silent at 0.55 s, which is seen at 0.6 s; the other node takes over 1 s later."""
+    """The owner falls silent at 0.55 s; the other takes over at 1.6 or 1.7 s: it looks every 0.1 s."""
     clients = {"entry": Entry(policy="virtual-ip")} | changes.pop("clients", {})
     return scene(
         fault(cut, 0.55),
@@ -416,7 +431,7 @@ def moving(cut: str = "cut", arp_s: float = 0.0, **changes: Any) -> Scenario:
 
 @pytest.mark.parametrize("cut", ["power-off", "cut", "cut-in", "cut-out"])
 def test_a_syn_sent_again_goes_to_the_present_owner_of_a_virtual_ip(cut: str) -> None:
-    """Moved at 1.6 s: the SYN of 1 s is lost, that of 2 s is answered by the other node."""
+    """Moved by 1.7 s: the SYN of 1 s is lost, that of 2 s is answered by the other node."""
     result = traced(moving(cut))
     (row,) = result.trace
 
@@ -426,7 +441,7 @@ def test_a_syn_sent_again_goes_to_the_present_owner_of_a_virtual_ip(cut: str) ->
 
 
 def test_routers_that_keep_the_old_address_send_syns_to_the_old_owner_as_long() -> None:
-    """Moved at 1.6 s, known at 3.6 s: SYNs of 1, 2, 3 s are lost."""
+    """Moved by 1.7 s, known by 3.7 s: SYNs of 1, 2, 3 s are lost."""
     assert ended_s(moving(arp_s=2.0)) == pytest.approx([4.1], abs=CPU_S)
 
 
@@ -441,6 +456,12 @@ def test_the_old_owner_lets_go_of_the_syn_it_tracked() -> None:
         return [int(node.conntrack) for node in w.nodes]
 
     assert looks(moving("cut-out", **parts), entries, 1.5, 2.05, 8.0) == [[1, 0], [1, 1], [0, 0]]
+    # The same where the new owner has no endpoint to give, and so never an entry.
+    local = Service(replicas=1, external_traffic_policy="Local")
+    clients = {"timeouts": Timeouts(connect_s=2.5)}
+    parts["pods"] = work(0.1, placement=(Placement(name=POD, node=NODE),))
+    case = moving("cut-out", service=local, clients=clients, **parts)
+    assert looks(case, entries, 1.5, 2.05, 8.0) == [[1, 0], [1, 0], [0, 0]]
 
 
 def test_data_of_an_open_connection_meets_a_new_owner_that_does_not_know_it_and_resets_it() -> None:
@@ -452,6 +473,21 @@ def test_data_of_an_open_connection_meets_a_new_owner_that_does_not_know_it_and_
     # Known 1.5 s later: 1.8 and 2.6 s are lost too; 4.2 s meets the new owner.
     late = base | {"at_s": (0.1, 1.0, 5.0)}
     assert outcomes(moving(arp_s=1.5, **late)) == [("", 0.2), ("reset", 4.2), ("", 5.1)]
+
+
+def test_data_finds_its_connection_again_where_the_virtual_ip_comes_back_in_time() -> None:
+    """Away at 1.7 s to a node that falls mute: no RST at 1.8 and 2.6 s. Back before 3 s: answered then."""
+    clients = {"connections": KEPT, "entry": Entry(policy="virtual-ip")}
+    case = scene(
+        fault("cut", 0.55, 1.2),
+        fault("cut-out", 1.75, node=PEER),
+        at_s=(0.1, 1.0),
+        clients=clients,
+        balancer=Balancer(failover_s=1.0),
+        **two_nodes(NODE),
+    )
+
+    assert outcomes(case) == [("", 0.2), ("", 4.3)]
 
 
 def test_an_idle_connection_of_a_moved_virtual_ip_is_reset_at_its_first_use() -> None:
@@ -471,9 +507,11 @@ POD_STATE = ("up", "slow", "errors_ratio")
 
 
 def state(w: Any) -> tuple[Any, ...]:
-    """What faults change of the first node and pod, and whether packets are drawn for."""
+    """What faults change of the first node and pod and its kube-proxy; whether packets are drawn for."""
     node = [getattr(w.nodes[0], name) for name in NODE_STATE]
-    return *node, *(getattr(w.pods[0], name) for name in POD_STATE), w.config.noisy
+    control = w.queue.listener.__self__
+    told = control.connected(0), control.proxies[0].running, w.config.noisy
+    return *node, *(getattr(w.pods[0], name) for name in POD_STATE), *told
 
 
 @pytest.mark.parametrize("name", sorted(set(TARGETS) - {"power-off", "shutdown", "pod-crash", "pod-hang"}))
