@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nodeportsim.scenario import clients, spec
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.events import EVERY, PARAMETERS, TARGETS, TO_EVERY, Event
+from nodeportsim.scenario.ports import Snat, SourcePorts
 from nodeportsim.scenario.profile import load_profile
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def clusters() -> SearchStrategy[spec.Cluster]:
         scheduler=st.sampled_from(("rr", "wrr", "lc", "wlc", "sh")),
         first_position=st.sampled_from((None, None, 1)),
         min_sync_period_s=st.sampled_from((0.0, 0.2)),
+        port_reuse=st.sampled_from(("new", "drop", "keep")),
     )
+    snat = st.builds(Snat, ports=st.sampled_from((3, 20, 40, 300)), evict_closing=st.booleans())
     conntrack = st.builds(
         spec.Conntrack,
         max=st.sampled_from((None, None, None, None, 40, 8)),
@@ -120,6 +123,7 @@ def clusters() -> SearchStrategy[spec.Cluster]:
         network=networks(),
         control_plane=st.just(CLOCKS),
         conntrack=conntrack,
+        snat=st.none() | snat,
     )
 
 
@@ -203,6 +207,18 @@ def connections() -> SearchStrategy[clients.Connections]:
     return st.just(clients.Connections()) | kept
 
 
+def source_ports() -> SearchStrategy[SourcePorts | None]:
+    """None, or few: they run out, and come back while nodes remember them."""
+    few = st.builds(
+        SourcePorts,
+        count=st.sampled_from((2, 5, 12, 60)),
+        pick=st.sampled_from(("random", "sequential")),
+        hold_s=st.sampled_from((0.0, 0.1, 60.0)),
+        hosts=st.sampled_from((None, 1, 2)),
+    )
+    return st.none() | few
+
+
 def retries() -> SearchStrategy[clients.Retry]:
     backoff = st.builds(
         clients.Backoff,
@@ -259,6 +275,7 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients
         ),
         retry=draw(retries()),
         syn_schedule=draw(st.sampled_from(("linear", "doubling"))),
+        source_ports=None if entry.policy == "virtual-ip" else draw(source_ports()),
         zone=draw(st.sampled_from((None, *zones))),
     )
 

@@ -12,7 +12,7 @@ import nodeportsim.engine
 FOLDER = Path(nodeportsim.engine.__file__).parent
 STEP_FILES = (
     *("arrivals", "choice", "client", "connections", "dispatch", "draws", "entry", "liveness"),
-    *("node", "pace", "pod", "pools", "race", "tally", "wire"),
+    *("node", "pace", "pod", "pools", "ports", "race", "tally", "wire"),
 )
 FORBIDDEN = (
     ast.Try, ast.Raise, ast.Assert, ast.With, ast.Lambda, ast.ListComp, ast.DictComp, ast.SetComp,

@@ -14,6 +14,7 @@ from nodeportsim.scenario.network import paths
 from . import codes as C  # noqa: N812 - a table, as short as its entries are many.
 from . import records as R  # noqa: N812 - as above.
 from .draws import CONSTANT, EXPONENTIAL, LOGNORMAL, UNIFORM
+from .port_rows import configure_ports, hosts, port_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,6 +154,7 @@ def world_of(
         sticky=shape.table(R.Sticky, nodes + outside, clients if affinity else 0),
         active=shape.grid(nodes + outside, pods if counted else 0, 0),
         inactive=shape.grid(nodes + outside, pods if counted else 0, 0),
+        **port_rows(scenario, shape),
         memory=shape.grid(clients, cells * nodes, 0.0),
         syn_at_s=shape.grid(len(SYN_AT_S), schedule_width, inf),
         trace_s=shape.numbers([t for g in scenario.clients for t in g.trace_s], "f8"),
@@ -171,6 +173,7 @@ def world_of(
     _fill_nodes(world, scenario, network, shape)
     _fill_pods(world, scenario, shape)
     _fill_clients(world, scenario, network, shape)
+    configure_ports(world, scenario)
     _link(world)
     return world
 
@@ -247,6 +250,7 @@ def _fill_clients(w: R.World, scenario: Scenario, network: Paths, shape: Shape) 
         clients = w.clients[first : first + given.count]
         homes = [_home(given, place, w) for place in range(given.count)]
         shape.fill(clients, group=g, resolved_s=-1.0, home=homes, zone=network.client_zone[g])
+        shape.fill(clients, host=hosts(given, first))
         shape.fill(clients, idle_head=-1, idle_tail=-1, wait_head=-1, wait_tail=-1)
         first, trace_first = first + given.count, trace_first + len(given.trace_s)
 

@@ -25,6 +25,7 @@ from .codes import (
     JITTER_EQUAL,
     JITTER_FULL,
     NEVER_S,
+    NO_PORTS,
     NO_REUSE,
     OUTRUN,
     OVERLOADED,
@@ -179,6 +180,7 @@ def established(w: World, t: float, f: int) -> None:
     connection = w.connections[flight.connection]
     connection.pod_epoch = flight.pod_epoch
     connection.heard_s = t
+    connection.answered = 1
     request.syn_backoff_s = flight.sent_s - request.syn_s
     request.rules_s = flight.rules_s
     request.node_queue_s = flight.node_queue_s
@@ -290,6 +292,12 @@ def erred(w: World, t: float, f: int) -> None:
 def no_route(w: World, t: float, f: int) -> None:
     """ICMP host unreachable: connect() gives EHOSTUNREACH."""
     turned_down(w, t, f, CONNECTING, HOST_UNREACHABLE)
+
+
+@rare
+def unbound(w: World, t: float, f: int) -> None:
+    """No source port is free: connect() gives EADDRNOTAVAIL."""
+    turned_down(w, t, f, CONNECTING, NO_PORTS)
 
 
 @rare

@@ -30,7 +30,8 @@ from __future__ import annotations
     OUTRUN,  # r: another copy has won, this one lets go
     WATCH,  # connection: something of it may be due: its death, a probe, a stream for who waits
     FAULTY,  # f: the application's 500
-) = range(25)
+    UNBOUND,  # f: no source port is free: connect() fails at once
+) = range(26)
 
 FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF, OVERTAKEN = range(6)  # request states
 COPIES = 128  # Attempt number k + 128 j is the j-th copy of attempt k, with draws of its own.
@@ -41,6 +42,9 @@ POISSON, FIXED, BURSTY, TRACE = range(4)  # arrivals
 NO_REUSE, LIFO, FIFO, ANY = range(4)  # which idle connection is taken
 JITTER_NONE, JITTER_EQUAL, JITTER_FULL = range(3)
 UNIFORM_CHOICE, RR, WRR, LC, WLC, SH = range(6)  # which endpoint a node takes
+ANYWHERE, IN_TURN = range(2)  # where a client's search for a free port begins
+# What a SYN becomes whose ports the node remembers: as conntrack has it, or ipvs by its conn_reuse_mode.
+BY_CONNTRACK, IPVS_NEW, IPVS_DROP, IPVS_KEEP = range(4)
 REFUSE, DROP = range(2)  # what a node does with a SYN it has no endpoint for
 OPEN, DROPPING, REJECTING = range(3)  # what a firewall does with a SYN to the NodePort
 FORGOTTEN = -1  # an epoch that no node and no pod is in
@@ -49,11 +53,11 @@ RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",
-    "pool_timeout", "rejected", "total_timeout", "connection_lost", "server_error",
+    "pool_timeout", "rejected", "total_timeout", "connection_lost", "server_error", "no_ports",
 )  # fmt: skip
 (
     CONNECT_TIMEOUT, HOST_UNREACHABLE, CONNECTION_REFUSED, CONNECTION_RESET, REQUEST_TIMEOUT,
-    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT, CONNECTION_LOST, SERVER_ERROR,
+    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT, CONNECTION_LOST, SERVER_ERROR, NO_PORTS,
 ) = range(len(CAUSES))  # fmt: skip
 SUCCEEDED = -1
 

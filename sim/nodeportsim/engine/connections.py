@@ -26,6 +26,7 @@ from .codes import (
     REFUSED,
     SYN_AGAIN,
     SYN_AT_NODE,
+    UNBOUND,
     VIRTUAL_IP,
     WAITING,
     WATCH,
@@ -45,6 +46,7 @@ from .pools import (
     push_waiting,
     unlink_idle,
 )
+from .ports import let_go_ports, take_port
 from .race import set_copy
 from .wire import client_path_s, travel
 
@@ -171,6 +173,9 @@ def connect(w: World, t: float, r: int) -> None:
     if w.groups[w.clients[c].group].policy == BALANCER:
         w.nodes[connection.node].active += 1
     limit(w, t, r, w.groups[w.clients[c].group].connect_s)
+    if w.groups[w.clients[c].group].ports > 0 and not take_port(w, t, r):
+        at(w, t, UNBOUND, new_flight(w, t, r))
+        return
     look_ahead(w, connection.node, request.u_pod)
     send_syn(w, t, r)
     if w.groups[w.clients[c].group].copies > 0:
@@ -328,7 +333,7 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
     connection = w.connections[k]
     c = connection.client
     n = connection.node
-    forget(w, t, k, ended_s + (w.config.close_s if connection.reset else w.config.time_wait_s))
+    forget(w, t, k, ended_s)
     if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:
         w.nodes[n].active -= 1
     w.clients[c].open -= 1
@@ -336,10 +341,13 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
 
 
 @step
-def forget(w: World, t: float, k: int, end_s: float) -> None:
-    """Let the nodes of connection `k` let go of its entries at `end_s`."""
+def forget(w: World, t: float, k: int, ended_s: float) -> None:
+    """Let the nodes of connection `k`, which ended at `ended_s`, let go of its entries in their time."""
     connection = w.connections[k]
     n, m, p = connection.node, connection.peer, connection.pod
+    end_s = ended_s + (w.config.close_s if connection.reset else w.config.time_wait_s)
+    if w.config.ports != 0:
+        end_s = let_go_ports(w, k, ended_s, end_s)
     if connection.tracked >= 1 and w.nodes[n].epoch == connection.node_epoch:
         untrack(w, t, n, end_s)
         if w.config.choice == LC or w.config.choice == WLC:
@@ -356,11 +364,12 @@ def follow(w: World, t: float, r: int) -> None:
     request = w.requests[r]
     connection = w.connections[request.connection]
     if connection.node != w.config.leader:
-        forget(w, t, request.connection, t + w.config.time_wait_s)
+        forget(w, t, request.connection, t)
         connection.node = w.config.leader
         connection.pod = -1
         connection.peer = -1
         connection.tracked = 0
+        connection.snat_port = -1
         request.node = connection.node
 
 

@@ -29,6 +29,7 @@ from .codes import (
     SYN_AT_PEER,
     SYN_AT_POD,
     TIMER,
+    UNBOUND,
     WATCH,
 )
 from .machine import rare, step
@@ -103,6 +104,8 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
         client.again(w, t, i)
     elif kind == TIMER:
         client.timer(w, t, i)
+    elif kind == UNBOUND:
+        client.unbound(w, t, i)
     elif kind == EXPIRE:
         node.expire(w, t, i)
     elif kind == COPY:

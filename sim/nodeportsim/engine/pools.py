@@ -57,6 +57,9 @@ def new_connection(w: World, t: float, c: int) -> int:
     connection.listed = 0
     connection.dead = 0
     connection.reset = 0
+    connection.port = -1
+    connection.snat_port = -1
+    connection.answered = 0
     connection.tracked = 0
     connection.next = -1
     return k

@@ -39,12 +39,17 @@ class Config:
     rto_s: f8
     time_wait_s: f8
     close_s: f8  # what conntrack keeps after RST
+    syn_sent_s: f8  # ... after a SYN that was not answered
     affinity_s: f8
     noisy: i4  # 1 and more: packets may be lost or late
     nodes: i4  # entry nodes; further ones only hold pods
     pods: i4
     zones: i4
     choice: i4
+    ports: i4  # 1: source ports or masquerade ports are modelled
+    snat_ports: i4  # of a node towards a pod, 0 where they are not modelled
+    evict_closing: i4
+    port_reuse: i4
     service_law: i4
     affinity: i4
     memory: i4
@@ -82,6 +87,7 @@ class Counts:
     orphans: i8
     conntrack_drops: i8
     backlog_drops: i8
+    snat_drops: i8
     retransmissions: i8
     traced: i8
     strays: i8  # choices of a custom policy that were no node
@@ -108,6 +114,7 @@ class Group:
     backoff_max_s: f8
     think_mean_s: f8
     think_sigma: f8
+    port_hold_s: f8
     first: i4
     count: i4
     closed: i4
@@ -128,6 +135,9 @@ class Group:
     jitter: i4
     think_law: i4
     syn_schedule: i4
+    ports: i4  # source ports of an address towards a node, 0 where they are not modelled
+    port_pick: i4
+    first_row: i4  # rows of w.ports: first_row + (host - first) * nodes + node
     trace_first: i4
     trace_count: i4
     choose_at: i8  # the kernel's: addresses of a custom policy's functions, 0 for none
@@ -142,6 +152,7 @@ class Client:
     number: i8
     group: i4
     home: i4
+    host: i4  # the first client with the same address
     zone: i4
     open: i4
     idle_head: i4
@@ -216,6 +227,9 @@ class Connection:
     listed: i4  # in the idle list of its client
     dead: i4
     reset: i4  # it ended by RST
+    port: i4  # its source port, -1 where ports are not modelled
+    snat_port: i4  # the entry node's towards the pod, -1 where there is none
+    answered: i4  # it was established
     tracked: i4  # conntrack entries it holds: 1 at the entry node, 2 also at the peer
     next: i4
 
@@ -323,6 +337,14 @@ class Sticky:
 
 
 @dataclass(slots=True)
+class Ports:
+    """Source ports of one address towards one node."""
+
+    none_before_s: f8  # all are taken until then
+    next: i4  # where a search in turn begins
+
+
+@dataclass(slots=True)
 class Trace:
     """One resolved request, for tests and for users who ask for it."""
 
@@ -356,6 +378,11 @@ class World(NamedTuple):
     sticky: list[list[Sticky]]  # [node][client], empty rows without affinity
     active: list[list[int]]  # [node][pod] open connections, empty rows unless ipvs lc or wlc
     inactive: list[list[int]]
+    ports: list[Ports]  # [address and entry node], empty unless source ports are modelled, as all of these
+    port_free_s: list[list[float]]  # [address and entry node][port]: the client may take it again then
+    entry_until_s: list[list[float]]  # ... the node's conntrack or ipvs forgets it then
+    entry_pod: list[list[int]]  # ... 2 * the pod it leads to, and 1 more where the SYN was answered
+    snat_free_s: list[list[float]]  # [entry node * pods + pod][port], empty unless modelled
     memory: list[list[float]]  # [client][cell]: what a custom policy keeps
     syn_at_s: list[list[float]]  # [schedule][k]: instant of the k-th SYN; the last is the kernel's give-up
     trace_s: list[float]

@@ -87,6 +87,7 @@ class Replication:
     conntrack_peak: Counts
     conntrack_drops: int
     backlog_drops: int
+    snat_drops: int
     retransmissions: int
     orphans: int
     node_utilisation: Shares
@@ -234,6 +235,7 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         conntrack_peak=_array(_column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
+        snat_drops=int(counts.snat_drops),
         retransmissions=int(counts.retransmissions),
         orphans=int(counts.orphans),
         node_utilisation=_shares(nodes, cores * duration_s),

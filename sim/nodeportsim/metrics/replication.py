@@ -28,6 +28,7 @@ CAUSES = (
     "total_timeout",
     "connection_lost",
     "server_error",
+    "no_ports",
 )
 STAGES = (
     "pool_wait",
@@ -130,6 +131,10 @@ class Replication(Protocol):
     @property
     def backlog_drops(self) -> int:
         """SYNs that met a full listen queue."""
+
+    @property
+    def snat_drops(self) -> int:
+        """SYNs for which a node found no port to masquerade with."""
 
     @property
     def retransmissions(self) -> int:

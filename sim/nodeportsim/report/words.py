@@ -30,6 +30,7 @@ CAUSES = {
     "total_timeout": "total time-out",
     "connection_lost": "connection lost",
     "server_error": "server error (500)",
+    "no_ports": "no free source port",
 }
 STAGES = {
     "pool_wait": "pool wait",

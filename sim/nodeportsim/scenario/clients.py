@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from nodeportsim.scenario.declared import Law, Spec
+from nodeportsim.scenario.ports import SourcePorts  # noqa: TC001 - as Event in spec.py.
 from nodeportsim.scenario.quantities import Count, Duration, FieldError, Function, Many, Name, Positive, Rate
 
 ATTEMPT_DELAY_S = (0.01, 2.0)  # RFC 8305, section 8.
@@ -135,6 +136,7 @@ class Clients(Spec):
     syn_schedule: Literal["linear", "doubling"] = Field(
         "linear", description="linear: kernels from 6.5; doubling: older ones"
     )
+    source_ports: SourcePorts | None = Field(None, description="default: never short, never met again")
     zone: str | None = None
 
     @model_validator(mode="after")
@@ -143,6 +145,12 @@ class Clients(Spec):
             raise FieldError("belongs to arrivals: trace, and that needs it", "trace")
         if list(self.trace_s) != sorted(self.trace_s):
             raise FieldError("must be in order of time", "trace")
+        return self
+
+    @model_validator(mode="after")
+    def _ports(self) -> Self:
+        if self.source_ports is not None and self.entry.policy == "virtual-ip":
+            raise FieldError("is not modelled towards a virtual IP, which moves", "sourcePorts")
         return self
 
     @model_validator(mode="after")

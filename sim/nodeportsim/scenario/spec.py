@@ -18,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law, Spec
 from nodeportsim.scenario.events import EVERY, Event
+from nodeportsim.scenario.ports import Snat, check_cells
 from nodeportsim.scenario.quantities import (
     Count,
     Duration,
@@ -41,6 +42,9 @@ class Proxy(Spec):
     mode: Mode = "iptables"
     backend: Literal["nft", "legacy"] = "nft"
     scheduler: Literal["rr", "wrr", "lc", "wlc", "sh"] = "rr"
+    port_reuse: Literal["new", "drop", "keep"] = Field(
+        "new", description="mode ipvs: what a SYN from a port in TIME_WAIT becomes (conn_reuse_mode)"
+    )
     localhost_node_ports: bool = True
     first_position: Positive | None = Field(
         None, description="mode iptables: place in the linear chain until the first sync; default: drawn"
@@ -117,6 +121,7 @@ class Cluster(Spec):
     network: Network = Network()
     control_plane: ControlPlane = ControlPlane()
     conntrack: Conntrack = Conntrack()
+    snat: Snat | None = Field(None, description="masquerade ports; default: never short")
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -263,6 +268,7 @@ class Scenario(Spec):
         if self.run.warmup_s and self.run.warmup_s >= first_s:
             rule = f"must end before the first event and the run do: {first_s:g}s"
             raise FieldError(rule, "run", "warmup", got=self.run.warmup_s)
+        check_cells(self.clients, self.cluster.snat, self.cluster.nodes, self.service.replicas)
         names = [pod.name for pod in self.placement]
         pods = {("events", e, "pod"): event.pod for e, event in happening if event.pod != EVERY}
         check_known("pod", names, pods)

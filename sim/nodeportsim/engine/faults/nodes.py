@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nodeportsim.engine.lifecycle import bring_up, kill
+from nodeportsim.engine.port_rows import forget_ports
 
 from .script import begin, end, repaired
 
@@ -21,6 +22,7 @@ def _stop_machine(control: Control, n: int) -> None:
     for row in (world.expiry[n], world.cpu_free_s[n], world.active[n], world.inactive[n]):
         for k in range(len(row)):
             row[k] = 0
+    forget_ports(world, n)
     for sticky in world.sticky[n]:
         sticky.pod = -1
     for p in control.pods_of(n):
