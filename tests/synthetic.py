@@ -24,6 +24,7 @@ CAUSES = (
     "pool_timeout",
     "rejected",
     "total_timeout",
+    "circuit_open",
 )
 STAGES = (
     "pool_wait",

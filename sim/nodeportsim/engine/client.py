@@ -13,6 +13,7 @@ from .codes import (
     ARRIVE,
     BACKING_OFF,
     BURSTY,
+    CIRCUIT_OPEN,
     CONNECT_TIMEOUT,
     CONNECTING,
     CONNECTION_REFUSED,
@@ -22,6 +23,7 @@ from .codes import (
     DATA_AT_NODE,
     FIXED,
     HOST_UNREACHABLE,
+    JITTER_DECORRELATED,
     JITTER_EQUAL,
     JITTER_FULL,
     NEVER_S,
@@ -41,6 +43,7 @@ from .draws import ARRIVAL, ATTEMPT, BACKOFF, THINK, draw_law, log, uniform2, un
 from .entry import learn
 from .machine import after, arrival, at, disarm, rare, step
 from .pools import free_flight, free_request, new_request, remove_waiting
+from .restraint import admit, may_retry, note_failure, note_success
 from .tally import (
     count_attempt_error,
     count_connection,
@@ -154,6 +157,9 @@ def attempt(w: World, t: float, r: int) -> None:
     request.syn_backoff_s = 0.0
     request.rules_s = 0.0
     request.node_queue_s = 0.0
+    if w.groups[w.clients[request.client].group].restrained != 0 and admit(w, t, r) == 0:
+        fail_attempt(w, t, r, CIRCUIT_OPEN)
+        return
     if request.born_s >= w.config.warmup_s:
         w.counts.attempts += 1
     acquire(w, t, r)
@@ -190,8 +196,11 @@ def reply(w: World, t: float, f: int) -> None:
         free_flight(w, f)
         return
     count_success(w, t, r, f)
-    if w.groups[w.clients[request.client].group].policy == CUSTOM:
+    group = w.groups[w.clients[request.client].group]
+    if group.policy == CUSTOM:
         learn(w, t, r, 1)
+    if group.restrained != 0:
+        note_success(w, t, r)
     pod = flight.pod
     free_flight(w, f)
     release(w, t, request.connection)
@@ -292,6 +301,8 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
     disarm(w, r)
     count_attempt_error(w, r, cause)
     request.failed_s += t - request.attempt_s
+    if group.restrained != 0:
+        note_failure(w, t, r, k, cause)
     if k >= 0:
         if group.policy == CUSTOM:
             learn(w, t, r, 0)
@@ -302,7 +313,8 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
             abandon(w, t, k)
     wait_s = backoff_s(w, r)
     late = group.total_s > 0.0 and t + wait_s >= request.born_s + group.total_s
-    if request.attempt + 1 >= group.attempts or cause == TOTAL_TIMEOUT or late:
+    over = request.attempt + 1 >= group.attempts or cause == TOTAL_TIMEOUT or late
+    if over or (group.restrained != 0 and may_retry(w, t, r, cause) == 0):
         count_failure(w, r, cause)
         finish(w, t, r, -1, cause)
         return
@@ -314,9 +326,11 @@ def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
 
 @rare
 def backoff_s(w: World, r: int) -> float:
-    """Wait before the next attempt: exponential, bounded, spread (Brooker 2015, full and equal jitter)."""
+    """Wait before the next attempt: exponential, bounded, spread (Brooker 2015)."""
     request = w.requests[r]
     group = w.groups[w.clients[request.client].group]
+    if group.jitter == JITTER_DECORRELATED:
+        return decorrelated_s(w, r)
     power = 1.0
     for _ in range(request.attempt):  # `**` is not the same in both loads: the last bit of pow() may differ.
         power *= group.backoff_factor
@@ -327,6 +341,17 @@ def backoff_s(w: World, r: int) -> float:
     if group.jitter == JITTER_EQUAL:
         return wait_s * (0.5 + 0.5 * u)
     return wait_s
+
+
+@rare
+def decorrelated_s(w: World, r: int) -> float:
+    """Between the initial wait and three times the last one, at most `max` (Brooker 2015)."""
+    request = w.requests[r]
+    group = w.groups[w.clients[request.client].group]
+    last_s = group.backoff_s if request.attempt == 0 else request.slept_s
+    u, _ = uniform2(w.config.key0, w.config.key1, BACKOFF, request.client, request.number, request.attempt)
+    request.slept_s = min(group.backoff_max_s, group.backoff_s + u * (3.0 * last_s - group.backoff_s))
+    return request.slept_s
 
 
 @step

@@ -34,7 +34,9 @@ FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF = range(5)  # request states
 DNS_ROUND_ROBIN, FIRST, PINNED, RANDOM, LIST, BALANCER, VIRTUAL_IP, OWN_NODE, CUSTOM = range(9)
 POISSON, FIXED, BURSTY, TRACE = range(4)  # arrivals
 NO_REUSE, LIFO, FIFO, ANY = range(4)  # which idle connection is taken
-JITTER_NONE, JITTER_EQUAL, JITTER_FULL = range(3)
+JITTER_NONE, JITTER_EQUAL, JITTER_FULL, JITTER_DECORRELATED = range(4)
+NO_BUDGET, RATIO_BUDGET, TOKEN_BUDGET = range(3)  # what bounds the retries of a client
+CLOSED, OPEN, HALF_OPEN = range(3)  # a circuit breaker
 UNIFORM_CHOICE, RR, WRR, LC, WLC, SH = range(6)  # which endpoint a node takes
 REFUSE, DROP = range(2)  # what a node does with a SYN it has no endpoint for
 RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time-outs
@@ -42,11 +44,11 @@ RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",
-    "pool_timeout", "rejected", "total_timeout",
+    "pool_timeout", "rejected", "total_timeout", "circuit_open",
 )  # fmt: skip
 (
     CONNECT_TIMEOUT, HOST_UNREACHABLE, CONNECTION_REFUSED, CONNECTION_RESET, REQUEST_TIMEOUT,
-    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT,
+    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT, CIRCUIT_OPEN,
 ) = range(len(CAUSES))  # fmt: skip
 SUCCEEDED = -1
 
@@ -62,3 +64,4 @@ SUB = 8  # 2**8 buckets an octave
 BASE = (1023 - 24) << SUB
 BUCKETS = 36 << SUB
 EXPIRY_SLOTS = 256  # seconds a closing conntrack entry can be scheduled ahead
+BUDGET_SLICES = 10  # of the window of a retry budget: twitter-util TokenBucket.newLeakyBucket

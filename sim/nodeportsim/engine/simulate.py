@@ -18,6 +18,7 @@ from .control import Control
 from .interpreter import Interpreter
 from .policy import policy_of
 from .records import Trace, World
+from .resolver import start as start_resolver
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +59,8 @@ class Replication:
         (n, 2) connections over the whole run; requests answered after warm-up.
     milestones
         (time_s, name, subject) of what the control plane and the faults did.
+    budget_refusals, ejections
+        retries that a retry budget forbade; nodes that clients ejected.
     trace
         Structured rows of resolved requests, where asked for, in order of their end.
     """
@@ -84,6 +87,8 @@ class Replication:
     backlog_drops: int
     retransmissions: int
     orphans: int
+    budget_refusals: int
+    ejections: int
     node_utilisation: Shares
     pod_utilisation: Shares
     milestones: tuple[tuple[float, str, str], ...]
@@ -149,6 +154,7 @@ def simulate(
     control.start()
     faults.start(control)
     start_balancer(control)
+    start_resolver(control)
     plane.start()
     _run(scenario, plane)
     if strays := int(plane.world.counts.strays):
@@ -180,10 +186,13 @@ def _deadline_s(group: Clients) -> float:
         return limits.total_s + 1.0
     if not limits.connect_s or not limits.request_s:
         return LONGEST_DRAIN_S
-    backoff_s = sum(
-        min(retry.backoff.max_s, retry.backoff.initial_s * retry.backoff.factor**k)
-        for k in range(retry.attempts)
+    decorrelated = retry.backoff.jitter == "decorrelated"
+    factor, first_s = (
+        (3.0, 3.0 * retry.backoff.initial_s)
+        if decorrelated
+        else (retry.backoff.factor, retry.backoff.initial_s)
     )
+    backoff_s = sum(min(retry.backoff.max_s, first_s * factor**k) for k in range(retry.attempts))
     return retry.attempts * (limits.connect_s + limits.request_s + limits.pool_s) + backoff_s + 1.0
 
 
@@ -228,6 +237,8 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         backlog_drops=int(counts.backlog_drops),
         retransmissions=int(counts.retransmissions),
         orphans=int(counts.orphans),
+        budget_refusals=int(counts.budget_refusals),
+        ejections=int(counts.ejections),
         node_utilisation=_shares(nodes, cores * duration_s),
         pod_utilisation=_shares(w.pods, control.scenario.pods.workers * duration_s),
         milestones=tuple(control.milestones),

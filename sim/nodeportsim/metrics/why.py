@@ -33,6 +33,7 @@ _ENDINGS = {
     "pool_timeout": "waiting for a free connection",
     "rejected": "rejected with a 503",
     "total_timeout": "by total time-out",
+    "circuit_open": "at an open circuit breaker",
 }
 
 

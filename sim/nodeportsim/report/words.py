@@ -28,6 +28,7 @@ CAUSES = {
     "pool_timeout": "pool time-out",
     "rejected": "rejected (503)",
     "total_timeout": "total time-out",
+    "circuit_open": "circuit open",
 }
 STAGES = {
     "pool_wait": "pool wait",
