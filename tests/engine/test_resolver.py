@@ -86,7 +86,7 @@ def test_after_the_withdrawal_the_share_on_the_dead_record_decays_linearly_over_
 
     assert holders(result, withdrawn_s - 2 * GAP_S) == held
     for u in np.arange(0.0, TTL_S, GAP_S):
-        # Those who ask in [u, u + gap) do so at u + gap / 2 on average; one who resolves in it is on either side.
+        # Those who ask in [u, u + gap) do so at u + gap / 2 on average; who resolves in it is on either side.
         expected = held * (1.0 - (u + GAP_S / 2) / TTL_S)
         assert abs(holders(result, withdrawn_s + u) - expected) <= 1.0
     assert holders(result, withdrawn_s + TTL_S) == 0

@@ -350,22 +350,26 @@ def test_a_half_open_breaker_lets_as_many_pass_as_it_has_probes_and_closes_after
 
 
 def test_what_went_out_before_a_turn_means_nothing_after_it() -> None:
-    # 3.05 goes out while closed and fails at 3.15, after the circuit opened at 3.1: open until 6.1 only.
-    result = play((1.0, 2.0, 3.0, 3.05, 6.09, 6.12), {"node-1": ((0.5, 5.0),)}, breaker=BREAKER)
+    # Three more go out while closed and fail until 3.15, after the circuit opened at 3.1: open until 6.1 only.
+    instants = (1.0, 2.0, 3.0, 3.03, 3.04, 3.05, 6.09, 6.12)
+    result = play(instants, {"node-1": ((0.5, 5.0),)}, breaker=BREAKER)
 
-    assert ends(result)[3:] == [TIMED_OUT, OPEN, OK]
+    assert ends(result)[3:] == [TIMED_OUT] * 3 + [OPEN, OK]
 
 
 def test_a_request_that_meets_an_open_circuit_may_try_again_after_its_back_off() -> None:
-    retry = Retry(attempts=2, backoff=Backoff(initial_s=2.0, factor=1.0, jitter="none"))
+    # Even one that is not idempotent: nothing was sent.
+    backoff = Backoff(initial_s=2.0, factor=1.0, jitter="none")
+    retry = Retry(attempts=3, idempotent_ratio=0.0, backoff=backoff)
     cuts = {"node-1": ((0.5, 4.0),)}
-    # Six failures, the third at 3.1 and so on: the first three attempts open it, until 6.1.
     result = play((1.0, 1.5, 1.6, 5.0), cuts, retry=retry, breaker=BREAKER)
     rows = by_arrival(result)
 
-    # Open at 1.7 until 4.7. The retries at 3.1, 3.6, 3.7 are stopped; 5.0 is the probe.
-    assert ends(result) == [OPEN, OPEN, OPEN, OK]
-    assert rows["ended_s"][:3] == pytest.approx([3.1, 3.6, 3.7])
+    # Open at 1.7 until 4.7. The retries at 3.1, 3.6, 3.7 are stopped; 5.0 is the probe, then theirs answer.
+    assert ends(result) == [OK] * 4
+    assert rows["attempts"].tolist() == [3, 3, 3, 1]
+    assert rows["ended_s"][:3] == pytest.approx([5.1, 5.6, 5.7], abs=1e-3)
+    assert result.attempt_errors[CAUSES.index(OPEN)] == 3
 
 
 def test_each_client_has_a_breaker_of_its_own() -> None:
