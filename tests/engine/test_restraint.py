@@ -350,7 +350,7 @@ def test_a_half_open_breaker_lets_as_many_pass_as_it_has_probes_and_closes_after
 
 
 def test_what_went_out_before_a_turn_means_nothing_after_it() -> None:
-    # Three more go out while closed and fail until 3.15, after the circuit opened at 3.1: open until 6.1 only.
+    # Three more go out while closed and fail by 3.15; the circuit opened at 3.1, until 6.1 and no later.
     instants = (1.0, 2.0, 3.0, 3.03, 3.04, 3.05, 6.09, 6.12)
     result = play(instants, {"node-1": ((0.5, 5.0),)}, breaker=BREAKER)
 
