@@ -448,6 +448,14 @@ def test_only_so_many_nodes_are_ejected_and_too_few_left_is_a_panic(
     assert set(by_arrival(result)["node"][2:].tolist()) == nodes
 
 
+def test_just_as_many_nodes_left_as_panic_asks_for_are_enough() -> None:
+    cuts = {"node-1": ((0.5, 90.0),), "node-2": ((0.5, 90.0),)}
+    ejection = Ejection(failures=1, share_ratio=0.5, panic_ratio=0.5)
+    result = play((1.0, 2.0, 3.0), cuts, nodes=4, ejection=ejection)
+
+    assert by_arrival(result)["node"].tolist() == [0, 1, 2]
+
+
 def test_a_random_client_draws_among_the_nodes_it_keeps() -> None:
     ejection = Ejection(failures=1, base_s=100.0)
     instants = tuple(1.0 + 0.01 * k for k in range(600))
