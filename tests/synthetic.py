@@ -27,6 +27,7 @@ CAUSES = (
     "connection_lost",
     "server_error",
     "no_ports",
+    "circuit_open",
 )
 STAGES = (
     "pool_wait",

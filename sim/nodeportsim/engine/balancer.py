@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import draws
-from .codes import OPEN
+from .codes import PASSING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -69,7 +69,7 @@ def _answer_s(control: Control, check: Check, n: int, number: int) -> float | No
         return trip_s if control.proxies[n].running and node.programmed else None
     if check.kind == "health-check-node-port":
         return trip_s if control.proxies[n].running and control.ready_here(n) else None
-    if node.endpoints == 0 or node.firewall != OPEN:
+    if node.endpoints == 0 or node.firewall != PASSING:
         return None
     rank = int(control.uniform(draws.CHECK, n, number) * node.endpoints)
     pod = control.world.pods[int(control.world.endpoints[node.first + rank])]

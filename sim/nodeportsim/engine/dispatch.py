@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import client, node, pod
+from . import attempts, client, node, pod
 from .codes import (
     ARRIVE,
     COPY,
@@ -101,7 +101,7 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
     elif kind == NO_ROUTE:
         client.no_route(w, t, i)
     elif kind == RETRY:
-        client.again(w, t, i)
+        attempts.attempt(w, t, i)
     elif kind == TIMER:
         client.timer(w, t, i)
     elif kind == UNBOUND:
@@ -109,8 +109,8 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
     elif kind == EXPIRE:
         node.expire(w, t, i)
     elif kind == COPY:
-        client.copy(w, t, i)
+        attempts.copy(w, t, i)
     elif kind == OUTRUN:
-        client.outrun(w, t, i)
+        attempts.outrun(w, t, i)
     elif kind == WATCH:
         client.watch(w, t, i)

@@ -37,6 +37,8 @@ CHECK = 20  # (node, check): which endpoint a balancer's check meets
 TURN = 21  # (node, sync): where an ipvs round robin starts
 WATCH = 22  # (node, sync): how long the watch takes to tell kube-proxy
 PRICE = 23  # (hash of a price's name, in two words, attempt): what the price is in this replication
+IDEMPOTENT = 24  # (client, request number): whether the request may be sent twice
+RESOLVER = 25  # (client): whether its resolver heeds the TTL
 ERROR = 27  # (client, request number, attempt): whether the application answers with an error
 
 EXPONENTIAL, CONSTANT, LOGNORMAL, UNIFORM = range(4)

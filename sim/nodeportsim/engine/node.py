@@ -19,7 +19,7 @@ from .codes import (
     DROP,
     EXPIRY_SLOTS,
     LC,
-    OPEN,
+    PASSING,
     REFUSED,
     REJECTING,
     RESET,
@@ -163,7 +163,7 @@ def syn_at_node(w: World, t: float, f: int) -> None:
     connection = w.connections[flight.connection]
     if not hears_client(w, n):
         lose_syn(w, t, f, w.config.client_no_route)
-    elif w.nodes[n].firewall != OPEN:
+    elif w.nodes[n].firewall != PASSING:
         bar(w, t, f)
     elif connection.life != flight.connection_life:
         free_flight(w, f)

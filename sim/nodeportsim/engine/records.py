@@ -91,6 +91,8 @@ class Counts:
     retransmissions: i8
     traced: i8
     strays: i8  # choices of a custom policy that were no node
+    budget_refusals: i8  # retries that a budget forbade
+    ejections: i8  # of nodes, by clients
 
 
 @dataclass(slots=True)
@@ -99,6 +101,7 @@ class Group:
 
     rate_rps: f8
     ttl_s: f8
+    ignore_ttl_ratio: f8
     max_age_s: f8
     idle_timeout_s: f8
     connect_s: f8
@@ -112,6 +115,17 @@ class Group:
     backoff_s: f8
     backoff_factor: f8
     backoff_max_s: f8
+    idempotent_ratio: f8
+    budget_slice_s: f8
+    circuit_open_s: f8
+    ejection_base_s: f8
+    ejection_max_s: f8
+    ejection_panic: f8  # fewer kept nodes than this, and ejections are not heeded
+    budget_deposit: i8
+    budget_cost: i8
+    budget_reserve: i8
+    tokens_max: i8  # thousandths, as is the next
+    tokens_success: i8
     think_mean_s: f8
     think_sigma: f8
     port_hold_s: f8
@@ -133,6 +147,13 @@ class Group:
     attempts: i4
     retry_next: i4
     jitter: i4
+    withdrawing: i4  # DNS lists only nodes that answer
+    restrained: i4  # any of what follows is used
+    budget: i4
+    circuit_failures: i4
+    circuit_probes: i4
+    ejection_failures: i4
+    ejection_most: i4  # nodes ejected at once
     think_law: i4
     syn_schedule: i4
     ports: i4  # source ports of an address towards a node, 0 where they are not modelled
@@ -182,6 +203,7 @@ class Request:
     node_queue_s: f8
     failed_s: f8
     backoff_s: f8
+    slept_s: f8  # the last back-off: decorrelated jitter goes on from it
     timer_s: f8  # the kernel's: when the timer in a list ends
     number: i8
     timer: i8  # number of the one live timer, -1 for none
@@ -193,6 +215,7 @@ class Request:
     attempt: i4
     syn: i4  # SYNs sent again in this attempt
     state: i4
+    circuit_turn: i4  # of the breaker that let the present attempt pass
     phase: i4
     next: i4
     timer_list: i4  # the kernel's: list of timers it is in, -1 for none, and its neighbours there
@@ -294,7 +317,7 @@ class Node:
     deaf: i4  # ... through which nothing arrives
     mute: i4  # ... through which nothing leaves
     cut_nodes: i4
-    firewall: i4  # OPEN, or what is done with new connections to the NodePort
+    firewall: i4  # PASSING, or what is done with new connections to the NodePort
     epoch: i4
     zone: i4
     programmed: i4  # 0 after a boot until the first sync: nothing listens on the NodePort
@@ -304,6 +327,7 @@ class Node:
     turn: i4
     weight_turn: i4
     healthy: i4
+    listed: i4  # in the answers of a DNS that checks health
     active: i4  # connections a balancer has open to it
     full: i4  # its conntrack table has been full
 
@@ -345,6 +369,29 @@ class Ports:
 
 
 @dataclass(slots=True)
+class Restraint:
+    """What a client remembers of its failures: budget, circuit breaker."""
+
+    circuit_until_s: f8
+    ejected_until_s: f8  # no node is ejected any more from then on
+    tokens: i8  # thousandths
+    slice: i8  # number of the present tenth of the budget's window
+    circuit: i4
+    circuit_turn: i4  # grows when the breaker turns: older attempts mean nothing to it then
+    circuit_row: i4  # failures in a row, of a half-open one successes
+    circuit_asked: i4  # attempts since it turned half-open
+
+
+@dataclass(slots=True)
+class Outlier:
+    """What a client remembers of one node."""
+
+    until_s: f8  # ejected until then
+    row: i4  # failures in a row
+    times: i4  # ejected so often, less what good conduct forgave
+
+
+@dataclass(slots=True)
 class Trace:
     """One resolved request, for tests and for users who ask for it."""
 
@@ -383,6 +430,9 @@ class World(NamedTuple):
     entry_until_s: list[list[float]]  # ... the node's conntrack or ipvs forgets it then
     entry_pod: list[list[int]]  # ... 2 * the pod it leads to, and 1 more where the SYN was answered
     snat_free_s: list[list[float]]  # [entry node * pods + pod][port], empty unless modelled
+    restraints: list[Restraint]  # [client], empty unless a group is restrained
+    budgets: list[list[int]]  # [client][slice], empty rows unless a group has a ratio budget
+    outliers: list[list[Outlier]]  # [client][node], empty rows unless a group ejects
     memory: list[list[float]]  # [client][cell]: what a custom policy keeps
     syn_at_s: list[list[float]]  # [schedule][k]: instant of the k-th SYN; the last is the kernel's give-up
     trace_s: list[float]

@@ -36,6 +36,7 @@ _ENDINGS = {
     "connection_lost": "on a connection found dead",
     "server_error": "with a server error",
     "no_ports": "without a free source port",
+    "circuit_open": "at an open circuit breaker",
 }
 
 

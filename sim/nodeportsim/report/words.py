@@ -31,6 +31,7 @@ CAUSES = {
     "connection_lost": "connection lost",
     "server_error": "server error (500)",
     "no_ports": "no free source port",
+    "circuit_open": "circuit open",
 }
 STAGES = {
     "pool_wait": "pool wait",

@@ -276,6 +276,24 @@ class Scenario(Spec):
             raise FieldError("must give every pod its own name", "pods", "placement")
         return self
 
+    @model_validator(mode="after")
+    def _one_zone(self) -> Self:
+        """There is one DNS zone: it withdraws records for all who ask it, or for nobody."""
+        asking = {
+            g: c.entry.withdraw_s for g, c in enumerate(self.clients) if c.entry.policy == "dns-round-robin"
+        }
+        for g, withdraw_s in asking.items():
+            if withdraw_s != next(iter(asking.values())):
+                raise FieldError(
+                    "must be the same for all groups that ask DNS",
+                    "clients",
+                    g,
+                    "entry",
+                    "withdraw",
+                    got=withdraw_s,
+                )
+        return self
+
     @property
     def _places(self) -> int:
         """Rules of Services in the linear chain of the Service under study."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from nodeportsim.engine.codes import DROPPING, OPEN, REJECTING
+from nodeportsim.engine.codes import DROPPING, PASSING, REJECTING
 from nodeportsim.engine.node import drain_conntrack
 
 from .script import begin, end, repaired
@@ -65,7 +65,7 @@ def firewall(control: Control, n: int, event: Event, _number: int) -> Process:
     control.world.nodes[n].firewall = int(min(begin(control, event, n, code)))
     control.disturb([])
     yield from repaired(control, event)
-    control.world.nodes[n].firewall = int(min(end(control, event, n, code), default=OPEN))
+    control.world.nodes[n].firewall = int(min(end(control, event, n, code), default=PASSING))
 
 
 def conntrack_fill(control: Control, n: int, event: Event, _number: int) -> Process:
