@@ -88,7 +88,6 @@ def untrack(w: World, t: float, n: int, end_s: float) -> None:
 
 
 @step
-@step
 def pin(w: World, t: float, f: int, pod: int) -> None:
     """Fix the endpoint of this connection at this node; one fixed before a reboot lets go of its peer."""
     flight = w.flights[f]
