@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nodeportsim.scenario import clients, spec
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.events import TARGETS, Event
+from nodeportsim.scenario.events import EVERY, PARAMETERS, TARGETS, Event
 from nodeportsim.scenario.profile import load_profile
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ CLOCKS = spec.ControlPlane(
     slice_min_delay_s=0.2,
     toleration_s=0.5,
     kubelet_relist_s=0.1,
+    leader_lease_duration_s=0.2,
+    leader_renew_deadline_s=0.2,
 )
 QUICK_PROBE = spec.Probe(period_s=0.2, timeout_s=0.1, failure_threshold=2)
 
@@ -232,21 +234,32 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients
     )
 
 
+PARAMETER_VALUES: dict[str, tuple[Any, ...]] = {
+    "period_s": (0.7, 1.0),
+    "delay_s": (0.1, 0.5),
+    "flush": (False, True),
+    "connections": ("reset", "silent", "kept"),
+}
+
+
 @st.composite
-def faults(draw: DrawFn, nodes: tuple[str, ...], pods: tuple[str, ...]) -> Event:
-    """One fault that may end within the run, at an instant where arrivals fall too."""
-    kinds = sorted(kind for kind, target in TARGETS.items() if target == "node" or pods)
-    fault = draw(st.sampled_from(kinds))
-    target = (
-        {"pod": draw(st.sampled_from(pods))}
-        if fault.startswith("pod-")
-        else {"node": draw(st.sampled_from(nodes))}
-    )
+def faults(draw: DrawFn, nodes: tuple[str, ...], zones: tuple[str, ...], pods: tuple[str, ...]) -> Event:
+    """One fault that may end within the run, or come and go, at an instant where arrivals fall too."""
+    fault = draw(st.sampled_from(sorted(kind for kind in TARGETS if TARGETS[kind] != "pod" or pods)))
+    targets: dict[str, list[dict[str, str]]] = {
+        "pod": [{"pod": name} for name in (*pods, EVERY)],
+        "node": [{"node": name} for name in (*nodes, *nodes, EVERY)] + [{"zone": name} for name in zones],
+        "cluster": [{}],
+    }
+    lasting = [{"for_s": None}, {"for_s": 0.25}, {"for_s": 1.0}, {"up_s": 0.3, "down_s": 0.2}]
+    parameters = {
+        name: draw(st.sampled_from(PARAMETER_VALUES[name]))
+        for name, theirs in PARAMETERS.items()
+        if fault in theirs
+    }
+    given: dict[str, Any] = parameters | draw(st.sampled_from(targets[TARGETS[fault]]))
     return Event(
-        at_s=draw(st.sampled_from((0.0, 0.25, 0.5))),
-        fault=fault,
-        for_s=draw(st.sampled_from((None, 0.25, 1.0))),
-        **target,
+        at_s=draw(st.sampled_from((0.0, 0.25, 0.5))), fault=fault, **given, **draw(st.sampled_from(lasting))
     )
 
 
@@ -254,7 +267,13 @@ def balancers() -> SearchStrategy[spec.Balancer]:
     kind = st.sampled_from(("node-port", "healthz", "health-check-node-port"))
     check = st.builds(spec.Check, kind=kind, interval_s=st.just(0.1), timeout_s=st.just(0.05))
     policy = st.sampled_from(("round-robin", "least-connections"))
-    return st.builds(spec.Balancer, policy=policy, check=check, failover_s=st.sampled_from((0.0, 0.2)))
+    return st.builds(
+        spec.Balancer,
+        policy=policy,
+        check=check,
+        drain_s=st.sampled_from((None, None, 0.0, 0.2)),
+        failover_s=st.sampled_from((0.0, 0.2)),
+    )
 
 
 @st.composite
@@ -270,7 +289,10 @@ def scenarios(draw: DrawFn, *, events: int = 2) -> spec.Scenario:
         pods=standing,
         clients=tuple(draw(groups(k, cluster.zone_names)) for k in range(number)),
         balancer=draw(balancers()),
-        events=tuple(draw(faults(cluster.names, names)) for _ in range(draw(st.integers(0, events)))),
+        events=tuple(
+            draw(faults(cluster.names, cluster.zone_names, names))
+            for _ in range(draw(st.integers(0, events)))
+        ),
         run=spec.Run(
             duration_s=draw(st.sampled_from((1.0, 1.75))), seed=draw(st.integers(0, 999)), drain_s=30.0
         ),

@@ -34,6 +34,7 @@ CHECK = 20  # (node, check): which endpoint a balancer's check meets
 TURN = 21  # (node, sync): where an ipvs round robin starts
 WATCH = 22  # (node, sync): how long the watch takes to tell kube-proxy
 PRICE = 23  # (hash of a price's name, in two words, attempt): what the price is in this replication
+SCHEDULE = 31  # (clock, cycle, event): time until a random fault, and until its repair
 
 EXPONENTIAL, CONSTANT, LOGNORMAL, UNIFORM = range(4)
 

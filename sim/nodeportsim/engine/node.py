@@ -31,6 +31,7 @@ from .codes import (
     WRR,
 )
 from .draws import LOGNORMAL, SPREAD, draw_law, uniform2
+from .front import stops_data, stops_syn
 from .machine import after, at, notify, prefetch, rare, step
 from .pools import HOPS_A_SYN, free_flight, serve_at
 from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
@@ -233,7 +234,9 @@ def syn_at_node(w: World, t: float, f: int) -> None:
     flight = w.flights[f]
     n = flight.node
     connection = w.connections[flight.connection]
-    if not reaches_client(w, n):
+    if w.config.balancer_epoch != 0 and stops_syn(w, f):
+        lose_syn(w, t, f, 0)
+    elif not reaches_client(w, n):
         lose_syn(w, t, f, w.config.client_no_route)
     elif connection.life != flight.connection_life:
         free_flight(w, f)
@@ -316,6 +319,8 @@ def data_at_node(w: World, t: float, f: int) -> None:
     """A request's bytes at the entry node; one that rebooted has forgotten the connection."""
     flight = w.flights[f]
     n = flight.node
+    if w.config.balancer_epoch != 0 and stops_data(w, t, f):
+        return
     if not reaches_client(w, n):
         lost(w, t, f, DATA_AGAIN)
     elif w.nodes[n].epoch != flight.node_epoch:

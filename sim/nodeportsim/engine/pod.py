@@ -21,6 +21,7 @@ from .codes import (
     RESET,
     SYN_AGAIN,
 )
+from .front import past_balancer
 from .machine import at, rare, step
 from .pools import copy_flight, free_flight, serve
 from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
@@ -42,8 +43,11 @@ def answer(w: World, t: float, f: int, kind: int, lost_kind: int) -> None:
     """From the pod to the client, by way of the entry node that holds the connection's NAT."""
     flight = w.flights[f]
     n = flight.node
+    if w.config.balancer_epoch != 0:
+        kind = past_balancer(w, f, kind)
     if (
-        not reaches_peer(w, n, flight.peer)
+        kind < 0
+        or not reaches_peer(w, n, flight.peer)
         or not reaches_client(w, n)
         or w.nodes[n].epoch != flight.node_epoch
     ):

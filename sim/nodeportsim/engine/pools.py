@@ -58,6 +58,7 @@ def new_connection(w: World, t: float, c: int) -> int:
     connection.dead = 0
     connection.reset = 0
     connection.tracked = 0
+    connection.balancer_epoch = w.config.balancer_epoch
     connection.next = -1
     return k
 

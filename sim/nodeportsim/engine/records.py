@@ -55,6 +55,10 @@ class Config:
     client_no_route: i4
     node_no_route: i4
     balancer_least: i4
+    balancer_down: i4  # failovers under way: nobody is active
+    balancer_epoch: i4  # rises whenever a balancer forgets; 0 as long as none ever did
+    balancer_known: i4  # the active one knows connections of this epoch on
+    balancer_resets: i4  # ... and answers others by RST
     data_retries: i4
     phase: i4
     leader: i4
@@ -198,6 +202,7 @@ class Connection:
     dead: i4
     reset: i4  # it ended by RST
     tracked: i4  # conntrack entries it holds: 1 at the entry node, 2 also at the peer
+    balancer_epoch: i4  # when its last SYN passed a balancer
     next: i4
 
 
@@ -264,6 +269,7 @@ class Node:
     turn: i4
     weight_turn: i4
     healthy: i4
+    balancer_known: i4  # connections of earlier epochs were closed when the balancer let go of this node
     active: i4  # connections a balancer has open to it
     full: i4  # its conntrack table has been full
 

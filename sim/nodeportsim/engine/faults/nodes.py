@@ -60,10 +60,10 @@ def cut(control: Control, n: int, event: Event, _number: int) -> Process:
 
 def cut_control_plane(control: Control, n: int, event: Event, _number: int) -> Process:
     """Part the node from the API server: its rules stay as they are."""
-    control.off_plane.add(n)
+    control.off_plane[n] += 1
     control.disturb([])
     yield from repaired(control, event)
-    control.off_plane.discard(n)
+    control.off_plane[n] -= 1
     control.resync(n, "restart")
 
 
