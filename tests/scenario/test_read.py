@@ -119,7 +119,7 @@ def test_a_file_is_a_scenario_named_after_it(web: Path) -> None:
         (
             "node: node-3, ",
             "",
-            "web.yaml:11:22: events.0.fault happens to a node: give node or zone, and no pod",
+            "web.yaml:11:22: events.0.fault happens to a node: give node or zone",
         ),
         ("at: 60s, ", "", "web.yaml:11:5: events.0.at is missing"),
         ("kind: Scenario", "kind: Scenaro", "web.yaml:2:7: kind must be 'Scenario' (got 'Scenaro')"),

@@ -78,8 +78,8 @@ def _answer_s(control: Control, check: Check, n: int, number: int) -> float | No
         control.scenario.cluster.network.client_node_s + control.scenario.cluster.network.wake_up_s
     )
     if check.kind == "healthz":
-        going = control.leaving[n] > 0  # A node about to be deleted says so (KEP-3836).
-        return trip_s if control.healthy_proxy(n) and node.programmed and not going else None
+        leaving = n in control.leaving  # A node about to be deleted says so (KEP-3836).
+        return trip_s if control.healthy_proxy(n) and node.programmed and not leaving else None
     if check.kind == "health-check-node-port":
         return trip_s if control.healthy_proxy(n) and control.ready_here(n) else None
     if node.endpoints == 0:

@@ -75,7 +75,8 @@ class Control:
     regained_s: float = 0.0  # when a node last came back after all of them had been lost
     off_plane: Counter[int] = field(default_factory=Counter)  # faults that cut a node from the control plane
     late: Counter[int] = field(default_factory=Counter)  # faults that make a node's renewals late
-    leaving: Counter[int] = field(default_factory=Counter)  # reasons for which a node is to be deleted
+    unpowered: Counter[int] = field(default_factory=Counter)  # faults that keep a node from running
+    leaving: set[int] = field(default_factory=set)  # nodes about to be deleted
     withdrawn: Counter[int] = field(default_factory=Counter)  # how often a balancer took each node out
     owed: dict[int, Conditions] = field(default_factory=dict)  # of pods, that their kubelets cannot write yet
     dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
@@ -297,7 +298,10 @@ class Control:
     def disturb(self, dead: Sequence[int]) -> None:
         """Pods died: until every live node's rules know it, the rules lie about them."""
         self.dead.update(dead)
-        self.world.config.phase = DURING if dead else max(AFTER, self.world.config.phase)
+        if dead:
+            self.world.config.phase = DURING
+        elif self.world.config.phase == BEFORE:
+            self.world.config.phase = AFTER
         self.judge_all()
 
     def revive(self, pods: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def _stop_machine(control: Control, n: int) -> None:
     """Take the node's power: conntrack, rules and work are lost."""
     world, node = control.world, control.world.nodes[n]
+    control.unpowered[n] += 1
     node.up, node.epoch = 0, node.epoch + 1
     node.conntrack, node.programmed, node.endpoints = 0, 0, 0
     for row in (world.expiry[n], world.cpu_free_s[n], world.active[n], world.inactive[n]):
@@ -28,10 +29,11 @@ def _stop_machine(control: Control, n: int) -> None:
 
 
 def _boot_machine(control: Control, n: int) -> None:
-    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods. One that runs does not boot."""
+    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods."""
     node = control.world.nodes[n]
-    if node.up:
-        return  # Two faults of one node ended.
+    control.unpowered[n] -= 1
+    if control.unpowered[n]:
+        return  # Another fault keeps it off.
     node.up, node.booted_s, node.drained = 1, control.env.now, int(control.env.now)
     for p in control.pods_of(n):
         control.set_pod(p, ready=False)
