@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nodeportsim.scenario import clients, restraint, spec
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.events import EVERY, PARAMETERS, TARGETS, TO_EVERY, Event
+from nodeportsim.scenario.events import EVERY, PARAMETERS, TARGETS, Event
 from nodeportsim.scenario.ports import Snat, SourcePorts
 from nodeportsim.scenario.profile import load_profile
 
@@ -66,6 +66,8 @@ CLOCKS = spec.ControlPlane(
     slice_min_delay_s=0.2,
     toleration_s=0.5,
     kubelet_relist_s=0.1,
+    leader_lease_duration_s=0.2,
+    leader_renew_deadline_s=0.2,
 )
 QUICK_PROBE = spec.Probe(period_s=0.2, timeout_s=0.1, failure_threshold=2)
 
@@ -337,30 +339,37 @@ def groups(
     )
 
 
-HARDNESS: dict[str, SearchStrategy[Any]] = {
-    "factor": st.sampled_from((1.5, 3.0)),
-    "loss_ratio": st.sampled_from((0.1, 0.5)),
-    "errors_ratio": st.sampled_from((0.35, 1.0)),
-    "answer": st.sampled_from(("drop", "reject")),
-    "entries": st.sampled_from((1, 30, 200_000)),
+PARAMETER_VALUES: dict[str, tuple[Any, ...]] = {
+    "period_s": (0.7, 1.0),
+    "delay_s": (0.1, 0.5),
+    "flush": (False, True),
+    "connections": ("reset", "silent", "kept"),
+    "factor": (1.5, 3.0),
+    "loss_ratio": (0.1, 0.5),
+    "errors_ratio": (0.35, 1.0),
+    "answer": ("drop", "reject"),
+    "entries": (1, 30, 200_000),
 }
 
 
 @st.composite
-def faults(draw: DrawFn, nodes: tuple[str, ...], pods: tuple[str, ...]) -> Event:
-    """One fault that may end within the run, at an instant where arrivals fall too."""
-    kinds = sorted(kind for kind, target in TARGETS.items() if target == "node" or pods)
-    fault = draw(st.sampled_from(kinds))
-    some = (*pods, EVERY) if fault in TO_EVERY else pods
-    kind = TARGETS[fault]
-    target = {kind: draw(st.sampled_from(some if kind == "pod" else nodes))}
-    parameters = {name: draw(HARDNESS[name]) for name, those in PARAMETERS.items() if fault in those}
+def faults(draw: DrawFn, nodes: tuple[str, ...], zones: tuple[str, ...], pods: tuple[str, ...]) -> Event:
+    """One fault that may end within the run, or come and go, at an instant where arrivals fall too."""
+    fault = draw(st.sampled_from(sorted(kind for kind in TARGETS if TARGETS[kind] != "pod" or pods)))
+    targets: dict[str, list[dict[str, str]]] = {
+        "pod": [{"pod": name} for name in (*pods, EVERY)],
+        "node": [{"node": name} for name in (*nodes, *nodes, EVERY)] + [{"zone": name} for name in zones],
+        "cluster": [{}],
+    }
+    lasting = [{"for_s": None}, {"for_s": 0.25}, {"for_s": 1.0}, {"up_s": 0.3, "down_s": 0.2}]
+    parameters = {
+        name: draw(st.sampled_from(PARAMETER_VALUES[name]))
+        for name, theirs in PARAMETERS.items()
+        if fault in theirs
+    }
+    given: dict[str, Any] = parameters | draw(st.sampled_from(targets[TARGETS[fault]]))
     return Event(
-        at_s=draw(st.sampled_from((0.0, 0.25, 0.5))),
-        fault=fault,
-        for_s=draw(st.sampled_from((None, 0.25, 1.0))),
-        **target,
-        **parameters,
+        at_s=draw(st.sampled_from((0.0, 0.25, 0.5))), fault=fault, **given, **draw(st.sampled_from(lasting))
     )
 
 
@@ -374,6 +383,7 @@ def balancers() -> SearchStrategy[spec.Balancer]:
         check=check,
         failover_s=st.sampled_from((0.0, 0.2)),
         arp_s=st.sampled_from((0.0, 0.0, 0.3)),
+        drain_s=st.sampled_from((None, None, 0.0, 0.2)),
     )
 
 
@@ -391,7 +401,10 @@ def scenarios(draw: DrawFn, *, events: int = 2) -> spec.Scenario:
         pods=standing,
         clients=tuple(draw(groups(k, cluster.zone_names, withdraw_s)) for k in range(number)),
         balancer=draw(balancers()),
-        events=tuple(draw(faults(cluster.names, names)) for _ in range(draw(st.integers(0, events)))),
+        events=tuple(
+            draw(faults(cluster.names, cluster.zone_names, names))
+            for _ in range(draw(st.integers(0, events)))
+        ),
         run=spec.Run(
             duration_s=draw(st.sampled_from((1.0, 1.75))), seed=draw(st.integers(0, 999)), drain_s=30.0
         ),

@@ -40,6 +40,7 @@ PRICE = 23  # (hash of a price's name, in two words, attempt): what the price is
 IDEMPOTENT = 24  # (client, request number): whether the request may be sent twice
 RESOLVER = 25  # (client): whether its resolver heeds the TTL
 ERROR = 27  # (client, request number, attempt): whether the application answers with an error
+SCHEDULE = 31  # (clock, cycle, event): time until a random fault, and until its repair
 
 EXPONENTIAL, CONSTANT, LOGNORMAL, UNIFORM = range(4)
 

@@ -39,8 +39,8 @@ def balanced_node(w: World) -> int:
     best = -1
     for k in range(1, n + 1):
         m = (w.counts.balancer_turn + k) % n
-        if w.nodes[m].healthy == 0:
-            continue
+        if w.nodes[m].healthy == 0 and w.config.balancer_down == 0:
+            continue  # A dead one chooses nobody: the SYN is lost on its way, whatever the node.
         if w.config.balancer_least == 0:
             w.counts.balancer_turn = m
             return int(m)

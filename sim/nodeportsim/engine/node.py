@@ -29,6 +29,7 @@ from .codes import (
     WLC,
 )
 from .draws import LOGNORMAL, SPREAD, draw_law, uniform2
+from .front import stops_data, stops_syn
 from .machine import at, notify, prefetch, rare, step
 from .pools import HOPS_A_SYN, free_flight, serve_at
 from .ports import ANEW, LOST, masquerade, met, note_syn
@@ -160,7 +161,9 @@ def syn_at_node(w: World, t: float, f: int) -> None:
     flight = w.flights[f]
     n = flight.node
     connection = w.connections[flight.connection]
-    if not hears_client(w, n):
+    if w.config.balancer_epoch != 0 and stops_syn(w, f):
+        lose_syn(w, t, f, 0)
+    elif not hears_client(w, n):
         lose_syn(w, t, f, w.config.client_no_route)
     elif w.nodes[n].firewall != PASSING:
         bar(w, t, f)
@@ -304,6 +307,8 @@ def data_at_node(w: World, t: float, f: int) -> None:
     """A request's bytes at the entry node; one that rebooted has forgotten the connection."""
     flight = w.flights[f]
     n = flight.node
+    if w.config.balancer_epoch != 0 and stops_data(w, t, f):
+        return
     if not hears_client(w, n):
         lost(w, t, f, DATA_AGAIN)
     elif w.nodes[n].epoch != flight.node_epoch:

@@ -23,6 +23,7 @@ from .codes import (
     SYN_AGAIN,
 )
 from .draws import ERROR, uniform2
+from .front import past_balancer
 from .machine import at, rare, step
 from .pools import copy_flight, free_flight, serve
 from .wire import (
@@ -53,8 +54,11 @@ def answer(w: World, t: float, f: int, kind: int, lost_kind: int) -> None:
     """From the pod to the client, by way of the entry node that holds the connection's NAT."""
     flight = w.flights[f]
     n = flight.node
+    if w.config.balancer_epoch != 0:
+        kind = past_balancer(w, f, kind)
     if (
-        not reaches_peer(w, flight.peer, n)
+        kind < 0
+        or not reaches_peer(w, flight.peer, n)
         or not reaches_client(w, n)
         or w.nodes[n].epoch != flight.node_epoch
     ):

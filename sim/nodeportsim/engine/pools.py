@@ -61,6 +61,7 @@ def new_connection(w: World, t: float, c: int) -> int:
     connection.snat_port = -1
     connection.answered = 0
     connection.tracked = 0
+    connection.balancer_epoch = w.config.balancer_epoch
     connection.next = -1
     return k
 

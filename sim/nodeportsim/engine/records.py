@@ -60,6 +60,10 @@ class Config:
     client_no_route: i4
     node_no_route: i4
     balancer_least: i4
+    balancer_down: i4  # failovers under way: nobody is active
+    balancer_epoch: i4  # rises whenever a balancer forgets; 0 as long as none ever did
+    balancer_known: i4  # the active one knows connections of this epoch on
+    balancer_resets: i4  # ... and answers others by RST
     data_retries: i4
     phase: i4
     leader: i4
@@ -254,6 +258,7 @@ class Connection:
     snat_port: i4  # the entry node's towards the pod, -1 where there is none
     answered: i4  # it was established
     tracked: i4  # conntrack entries it holds: 1 at the entry node, 2 also at the peer
+    balancer_epoch: i4  # when its last SYN passed a balancer
     next: i4
 
 
@@ -328,6 +333,7 @@ class Node:
     weight_turn: i4
     healthy: i4
     listed: i4  # in the answers of a DNS that checks health
+    balancer_known: i4  # connections of earlier epochs were closed when the balancer let go of this node
     active: i4  # connections a balancer has open to it
     full: i4  # its conntrack table has been full
 

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law, Spec
-from nodeportsim.scenario.events import EVERY, Event
+from nodeportsim.scenario.events import Event, check_targets
 from nodeportsim.scenario.ports import Snat, check_cells
 from nodeportsim.scenario.quantities import (
     Count,
@@ -50,6 +50,7 @@ class Proxy(Spec):
         None, description="mode iptables: place in the linear chain until the first sync; default: drawn"
     )
     min_sync_period_s: Duration = 1.0
+    sync_period_s: Duration = Field(30.0, description="/healthz fails once a change waits twice as long")
 
 
 class Background(Spec):
@@ -96,6 +97,8 @@ class ControlPlane(Spec):
     watch_latency_s: Duration = 0.01
     toleration_s: Duration = 300.0
     kubelet_relist_s: Duration = Field(1.0, gt=0)
+    leader_lease_duration_s: Duration = Field(15.0, description="what a new leader waits")
+    leader_renew_deadline_s: Duration = Field(10.0, description="without the API the leader exits")
 
 
 class Conntrack(Spec):
@@ -211,6 +214,9 @@ class Balancer(Spec):
     policy: Literal["round-robin", "least-connections"] = "round-robin"
     check: Check = Check()
     latency_s: Duration = 0.0001
+    drain_s: Duration | None = Field(
+        None, description="connections to a node taken out are closed after it; default: kept"
+    )
     failover_s: Duration = Field(10.0, description="virtual IP: silence to takeover")
     arp_s: Duration = Field(0.0, description="virtual IP: takeover to clients' packets arriving there")
 
@@ -255,9 +261,7 @@ class Scenario(Spec):
         if (given := len(self.pods.placement)) not in {0, self.service.replicas}:
             rule = f"must place each of the {self.service.replicas} replicas, or none"
             raise FieldError(rule, "pods", "placement", got=given)
-        happening = tuple(enumerate(self.events))
-        nodes: dict[Any, str | None] = {("events", e, "node"): event.node for e, event in happening}
-        nodes |= {("pods", "placement", p, "node"): pod.node for p, pod in enumerate(self.pods.placement)}
+        nodes = {("pods", "placement", p, "node"): pod.node for p, pod in enumerate(self.pods.placement)}
         check_known("node", self.cluster.names, nodes)
         zones = {("clients", g, "zone"): group.zone for g, group in enumerate(self.clients)}
         check_known("zone", self.cluster.zone_names, zones)
@@ -270,8 +274,7 @@ class Scenario(Spec):
             raise FieldError(rule, "run", "warmup", got=self.run.warmup_s)
         check_cells(self.clients, self.cluster.snat, self.cluster.nodes, self.service.replicas)
         names = [pod.name for pod in self.placement]
-        pods = {("events", e, "pod"): event.pod for e, event in happening if event.pod != EVERY}
-        check_known("pod", names, pods)
+        check_targets(self.events, nodes=self.cluster.names, pods=names, zones=self.cluster.zone_names)
         if len(set(names)) != len(names):
             raise FieldError("must give every pod its own name", "pods", "placement")
         return self
