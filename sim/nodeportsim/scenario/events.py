@@ -1,4 +1,4 @@
-"""What a user declares of faults and planned changes: which, when, to whom, how bad, how long or how often."""
+"""What a user declares of faults and planned changes: which, when, to whom, how bad, how long or often."""
 
 from __future__ import annotations
 
@@ -24,20 +24,15 @@ Fault = Literal[
     "slow-node",
     "conntrack-fill",
     "shutdown",
-    "drain",
     "lease-flap",
     "proxy-stop",
     "proxy-restart",
     "proxy-hang",
     "proxy-lag",
     "pod-crash",
-    "crash-loop",
     "pod-hang",
-    "pod-not-ready",
     "pod-errors",
     "slow-pod",
-    "rolling-update",
-    "scale",
     "api-outage",
     "controller-manager-outage",
     "balancer-failover",
@@ -46,15 +41,11 @@ Target = Literal["node", "pod", "cluster"]
 
 OF_A_POD: tuple[Fault, ...] = (
     "pod-crash",
-    "crash-loop",
     "pod-hang",
-    "pod-not-ready",
     "pod-errors",
     "slow-pod",
 )
 OF_THE_CLUSTER: tuple[Fault, ...] = (
-    "rolling-update",
-    "scale",
     "api-outage",
     "controller-manager-outage",
     "balancer-failover",
@@ -81,13 +72,8 @@ PARAMETERS: dict[str, tuple[Fault, ...]] = {
     "delay_s": ("proxy-lag",),
     "flush": ("proxy-stop", "proxy-restart"),
     "connections": ("balancer-failover",),
-    "replicas": ("scale",),
-    "late_s": ("scale",),
-    "stay_s": ("drain",),
-    "alive_s": ("crash-loop",),
 }
 
-FOR_GOOD: tuple[Fault, ...] = ("rolling-update", "scale")  # They have no end.
 EVERY = "*"  # In place of a name: each one, by itself.
 
 
@@ -121,12 +107,6 @@ class Event(Spec):
     connections: Literal["reset", "silent", "kept"] = Field(
         "reset", description="balancer-failover: what the standby does with connections of the active"
     )
-    replicas: Annotated[int, Field(ge=0, le=150_000)] | None = Field(
-        None, description="scale: to so many pods"
-    )
-    late_s: Duration = Field(0.0, description="scale: how much later it begins, as an autoscaler does")
-    stay_s: Duration = Field(0.0, description="drain: how long the node stays at least")
-    alive_s: Duration | None = Field(None, gt=0, description="crash-loop: from a start to the next crash")
 
     @model_validator(mode="after")
     def _target(self) -> Self:
@@ -143,11 +123,6 @@ class Event(Spec):
 
     @model_validator(mode="after")
     def _times(self) -> Self:
-        if self.fault in FOR_GOOD and (self.for_s or self.up_s):
-            got = self.for_s or self.up_s
-            raise FieldError(
-                f"has no meaning: {self.fault} is for good", "for" if self.for_s else "up", got=got
-            )
         if (self.up_s is None) != (self.down_s is None):
             missing, there = ("up", "down") if self.up_s is None else ("down", "up")
             raise FieldError(f"is missing: {there} and {missing} go together", missing)

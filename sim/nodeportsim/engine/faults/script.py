@@ -1,8 +1,8 @@
 """When a fault happens and for how long: once, or again and again on a clock of its own.
 
 An event that names several targets becomes an event for each of them. Those of a zone share one clock and
-fail at one instant, in the order of names; with ``*`` each has its own. Up and down times are exponential. Faults of
-one kind that overlap at one target add up (`begin`, `end`).
+fail at one instant, in the order of names; with ``*`` each has its own. Up and down times are exponential.
+Faults of one kind that overlap at one target add up (`begin`, `end`).
 """
 
 from __future__ import annotations
