@@ -292,11 +292,14 @@ def entries(withdraw_s: float | None = None) -> SearchStrategy[clients.Entry]:
     )
     functions = st.sampled_from(("policies.py:power_of_two", "policies.py:fastest"))
     custom = st.builds(clients.Entry, policy=st.just("custom"), function=functions, code=st.just(POLICIES))
-    eager = st.builds(
+    delay_s = st.sampled_from((0.01, 0.05, 0.25))
+    others = st.sampled_from([policy for policy in clients.KNOWS_SEVERAL if policy != "dns-round-robin"])
+    eager = st.builds(clients.Entry, policy=others, attempt_delay_s=delay_s) | st.builds(
         clients.Entry,
-        policy=st.sampled_from(clients.KNOWS_SEVERAL),
+        policy=st.just("dns-round-robin"),
         ttl_s=ttl_s,
-        attempt_delay_s=st.sampled_from((0.01, 0.05, 0.25)),
+        withdraw_s=st.just(withdraw_s),
+        attempt_delay_s=delay_s,
     )
     return dns | st.builds(clients.Entry, policy=st.sampled_from(ready), ttl_s=ttl_s) | custom | eager
 
