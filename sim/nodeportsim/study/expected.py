@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from nodeportsim.scenario.clients import Retry
 from nodeportsim.theory import balance, failure, limits
 
 if TYPE_CHECKING:
@@ -23,18 +24,33 @@ if TYPE_CHECKING:
     Share = Callable[[float], float]
 
 GRACE_50_SINCE = 32  # Kubernetes 1.32: node-monitor-grace-period 50 s instead of 40 s (kubernetes#126287).
+NO_TRICKS = {"attempt_delay_s": 0.0, "withdraw_s": None, "ignore_ttl_ratio": 0.0}
+RESTRAINTS = ("hedge", "breaker", "ejection", "source_ports")
 JITTER_MEAN = {"none": 1.0, "equal": 0.75, "full": 0.5}
 
 
 def closed_forms(scenario: Scenario) -> dict[str, float]:
     """Give the expected value of every metric that theory knows for this scenario."""
-    if len(scenario.clients) != 1 or scenario.clients[0].loop != "open":
+    if len(scenario.clients) != 1 or scenario.clients[0].loop != "open" or not _plain(scenario.clients[0]):
         return {}
     if scenario.events:
         return _failure(scenario)
     if scenario.clients[0].connections.reuse == "none":
         return _rules(scenario) | _conntrack(scenario)
     return _balance(scenario)
+
+
+def _plain(group: Clients) -> bool:
+    """Tell whether these clients do no more than the forms here know: connect, wait, try again."""
+    known = type(group)(
+        name=group.name,
+        count=group.count,
+        rate_rps=group.rate_rps,
+        entry=group.entry.model_copy(update=NO_TRICKS),
+        retry=group.retry.model_copy(update={"budget": Retry().budget, "idempotent_ratio": 1.0}),
+    )
+    plain = all(getattr(group, name) == getattr(known, name) for name in ("entry", "retry", *RESTRAINTS))
+    return plain and group.retry.backoff.jitter in JITTER_MEAN
 
 
 def _balance(scenario: Scenario) -> dict[str, float]:
@@ -168,6 +184,8 @@ def failing_after(scenario: Scenario) -> Share | None:
     is as good as the next.
     """
     group, service = scenario.clients[0], scenario.service
+    if not _plain(group):
+        return None
     faults = [(event.fault, event.for_s) for event in scenario.events]
     even = group.entry.policy == "dns-round-robin" or (
         group.entry.policy == "random" and group.retry.attempts == 1
