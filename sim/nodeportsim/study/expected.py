@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nodeportsim.scenario.clients import Retry
 from nodeportsim.theory import balance, failure, limits
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     Share = Callable[[float], float]
 
 GRACE_50_SINCE = 32  # Kubernetes 1.32: node-monitor-grace-period 50 s instead of 40 s (kubernetes#126287).
-NO_TRICKS = {"attempt_delay_s": 0.0, "withdraw_s": None, "ignore_ttl_ratio": 0.0}
-RESTRAINTS = ("hedge", "breaker", "ejection", "source_ports")
 JITTER_MEAN = {"none": 1.0, "equal": 0.75, "full": 0.5}
 
 
@@ -42,15 +39,11 @@ def closed_forms(scenario: Scenario) -> dict[str, float]:
 
 def _plain(group: Clients) -> bool:
     """Tell whether these clients do no more than the forms here know: connect, wait, try again."""
-    known = type(group)(
-        name=group.name,
-        count=group.count,
-        rate_rps=group.rate_rps,
-        entry=group.entry.model_copy(update=NO_TRICKS),
-        retry=group.retry.model_copy(update={"budget": Retry().budget, "idempotent_ratio": 1.0}),
-    )
-    plain = all(getattr(group, name) == getattr(known, name) for name in ("entry", "retry", *RESTRAINTS))
-    return plain and group.retry.backoff.jitter in JITTER_MEAN
+    entry, retry = group.entry, group.retry
+    tricks = (group.hedge.max, group.breaker.failures, group.ejection.failures, group.source_ports)
+    dns = (entry.attempt_delay_s, entry.withdraw_s, entry.ignore_ttl_ratio)
+    unbounded = retry.budget.kind == "none" and retry.idempotent_ratio == 1
+    return not any(tricks + dns) and unbounded and retry.backoff.jitter in JITTER_MEAN
 
 
 def _balance(scenario: Scenario) -> dict[str, float]:
