@@ -12,6 +12,7 @@ from __future__ import annotations
 import rich_click as click
 
 from nodeportsim.cli.answers import check, experiment, run
+from nodeportsim.cli.diagnose import diagnose
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
 from nodeportsim.cli.looks import list_, ports, schema
@@ -27,5 +28,6 @@ def main() -> None:
     """Simulate the traffic that enters a Kubernetes cluster through a NodePort."""
 
 
-for command in (run, check, experiment, measure, calibrate, validate, ports, explain, list_, schema):
+COMMANDS = (run, check, experiment, diagnose, measure, calibrate, validate, ports, explain, list_, schema)
+for command in COMMANDS:
     main.add_command(command)
