@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def set_at(path: str, value: Any) -> Callable[[Objects], None]:
     return change
 
 
+TAINT = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
 NOT_READY = [{"type": "Ready", "status": "Unknown"}]
 LOOPING = [{"name": "main", "restartCount": 7, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]
 
@@ -124,6 +126,9 @@ def policy(given: Objects) -> None:
         ("single-endpoint", one_left, "proven", "web-1 on node-1"),
         ("topology-hints", hinted, "fits", "zone-a: 3"),
         ("no-pre-stop", set_at("web-1/spec/containers/0/lifecycle", None), "proven", "1 of 3 pods"),
+        ("no-pre-stop", set_at("web-2/spec/containers/0/lifecycle", {"postStart": {}}), "proven", "web-2"),
+        ("node-leaving", set_at("node-3/spec/taints", [TAINT]), "proven", "node-3"),
+        ("local-without-endpoints", no_node_3, "contradicted", "is Cluster"),
         ("no-readiness-probe", set_at("web-1/spec/containers/0/readinessProbe", None), "proven", "web-1"),
         ("node-leaving", set_at("node-1/spec/unschedulable", True), "proven", "node-1"),
         ("sync-lag", set_at("slice/endpoints/0/conditions", {"terminating": True}), "fits", "web-1"),
@@ -138,16 +143,26 @@ def test_one_broken_field_speaks_for_its_cause_and_names_the_object(
     evidence = BY_NAME[cause].weigh(case_of(given, tmp_path))
     assert evidence.likelihood == likelihood
     assert word in "; ".join(evidence.why)
-    assert before.why != evidence.why
     assert likelihood == "contradicted" or before.likelihood != likelihood
+    assert change is no_node_3 or before.why != evidence.why
 
 
 def test_a_typo_in_the_selector_is_shown_beside_the_pod_that_was_meant(tmp_path: Path) -> None:
     given = healthy()
     given["service"]["spec"]["selector"] = {"app": "wbe"}
     del given["slice"]
-    evidence = BY_NAME["selector-matches-nothing"].weigh(case_of(given, tmp_path))
+    other = copy.deepcopy(given["web-3"])
+    other["metadata"] |= {"name": "db-0", "labels": {"tier": "db"}}
+    evidence = BY_NAME["selector-matches-nothing"].weigh(case_of({"db-0": other, **given}, tmp_path))
     assert evidence.why[1].startswith("closest is pod web-1: app=web")
+
+
+def test_a_pod_that_shares_a_label_is_closer_than_one_that_shares_keys_alone(tmp_path: Path) -> None:
+    given = healthy()
+    given["service"]["spec"]["selector"] = {"app": "web", "tier": "front"}
+    given["web-1"]["metadata"]["labels"] = {"app": "api", "tier": "back"}
+    evidence = BY_NAME["selector-matches-nothing"].weigh(case_of(given, tmp_path))
+    assert evidence.why[1].startswith("closest is pod web-2: app=web in")
 
 
 @pytest.mark.parametrize(
@@ -302,6 +317,7 @@ def broken(folder: Path) -> Case:
     given = healthy()
     local(given)
     set_at("node-2/status/conditions", NOT_READY)(given)
+    set_at("slice/endpoints/2/conditions", {"ready": False})(given)  # A fault of rank 27; a risk has 8.
     set_at("web-1/spec/containers/0/lifecycle", None)(given)
     return case_of(given, folder)
 

@@ -101,9 +101,9 @@ def test_a_run_s_own_folder_can_be_asked(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     short = ("--replications", "2", "--set", "duration=2s", "--set", "clients.rate=50/s")
     simply = ("--engine", "simpy", "-o", "json", "--out", str(folder))
-    done = CliRunner().invoke(main, ["run", "--example", "guide", *short, *simply])
+    done = CliRunner().invoke(main, ["run", "--example", "keep-alive", *short, *simply])
     assert done.exit_code == 0, done.output
-    told = asked("--example", "guide", "--counts", str(folder))
+    told = asked("--example", "keep-alive", "--counts", str(folder))
     assert len(told["luck"]["counts"]) == 10
     assert told["luck"]["rules"][0]["in_force"]
 

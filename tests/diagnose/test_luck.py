@@ -88,6 +88,20 @@ def test_rotations_are_as_likely_as_among_all_starting_places(
         assert abs(chance.hottest_p - exact) <= half_width + 1e-12
 
 
+def test_a_run_counts_as_a_hit_with_a_pod_at_either_end() -> None:
+    # One node, 3 pods, 4 connections: every run gives 2, 1, 1, that is 1 and one more for one pod.
+    ends = [luck._hits([4], 3, 50, luck._rotated, hot, cold) for hot, cold in ((1, 0), (2, -1))]
+    assert ends == [(50, 50), (0, 0)]
+
+
+def test_what_is_too_rare_to_be_simulated_is_bounded_by_one_pod_s_law() -> None:
+    # 3 nodes give one connection each to one of 100 pods: all to the same with 1/100^2.
+    chance = luck.by_rotation(Measured(counts=(3.0, *(0.0,) * 99)), 3)
+    assert chance.how == "bound"
+    assert chance.hottest_p == pytest.approx(100 * 100.0**-3)
+    assert chance.verdict == "not luck: p = at most 0.0001"
+
+
 def test_rotations_with_too_many_pods_to_simulate_are_bounded_by_one_pod_s_law() -> None:
     counts = tuple(float(n) for n in range(1, 1001))
     chance = luck.by_rotation(Measured(counts=counts), 500)
@@ -192,6 +206,8 @@ def test_scaled_counts_are_rounded_outwards_and_whole_ones_stay() -> None:
     assert (measured.hottest, measured.coldest) == (40, 10)
     measured = Measured(counts=(1.0, 2.0, 4.0), connections=71)
     assert (measured.hottest, measured.coldest) == (41, 10)
+    assert Measured(counts=(0.1, 0.2, 0.3), connections=18).coldest == 3  # Floats say 2.9999999999999996,
+    assert Measured(counts=(0.1, 0.3, 0.3), connections=7).hottest == 3  # and 3.0000000000000004.
     for total in range(1, 300):  # No hair beside a whole number.
         exact = Measured(counts=(float(total), float(2 * total)), connections=3 * total)
         assert (exact.hottest, exact.coldest) == (2 * total, total)

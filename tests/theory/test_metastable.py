@@ -89,7 +89,7 @@ def test_from_just_below_the_threshold_it_recovers_and_from_just_above_it_does_n
     assert settled(loop, 60.0, 1.001 * threshold) == pytest.approx(high, rel=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(attempts=st.integers(2, 6), part=st.floats(0.02, 0.98))
 def test_two_loads_are_stable_inside_the_vulnerable_range_and_one_outside(attempts: int, part: float) -> None:
     loop = RetryLoop(station=POD, attempts=attempts)

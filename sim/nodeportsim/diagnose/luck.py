@@ -73,12 +73,12 @@ class Measured:
     @property
     def hottest(self) -> int:
         """Choices of the hottest pod; a count is whole, so at least as many means rounding up."""
-        return math.ceil(max(self.counts) / sum(self.counts) * self.choices - _EDGE)
+        return math.ceil(max(self.counts) * self.choices / sum(self.counts) - _EDGE)
 
     @property
     def coldest(self) -> int:
         """Choices of the coldest pod, rounded down for the same reason."""
-        return math.floor(min(self.counts) / sum(self.counts) * self.choices + _EDGE)
+        return math.floor(min(self.counts) * self.choices / sum(self.counts) + _EDGE)
 
 
 def percent(ratio: float) -> str:

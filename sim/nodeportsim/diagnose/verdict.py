@@ -72,10 +72,10 @@ def _chances(
 
 def _local_shares(case: Case | None, measured: Measured) -> list[float]:
     """Shares of the pods under policy Local; none where it is off, or other pods were measured."""
-    if case is None or not case.is_local or len(case.usable) != len(measured.counts):
+    if case is None or not case.is_local:
         return []
     pods = list(case.usable_by_node.values())
-    return [share for share in local_shares(pods) if share] if sum(pods) == len(measured.counts) else []
+    return local_shares(pods) if sum(pods) == len(measured.counts) else []
 
 
 def _row(chance: Chance, in_force: bool) -> dict[str, Any]:
