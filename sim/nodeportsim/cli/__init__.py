@@ -15,6 +15,7 @@ from nodeportsim.cli.answers import check, experiment, run
 from nodeportsim.cli.diagnose import diagnose
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
+from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
@@ -28,6 +29,18 @@ def main() -> None:
     """Simulate the traffic that enters a Kubernetes cluster through a NodePort."""
 
 
-COMMANDS = (run, check, experiment, diagnose, measure, calibrate, validate, ports, explain, list_, schema)
-for command in COMMANDS:
+for command in (
+    run,
+    check,
+    experiment,
+    incidents,
+    diagnose,
+    measure,
+    calibrate,
+    validate,
+    ports,
+    explain,
+    list_,
+    schema,
+):
     main.add_command(command)
