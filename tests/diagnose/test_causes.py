@@ -291,22 +291,85 @@ def test_overload_counts_what_retries_would_make_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "cause"),
     [
-        ("proxy-stop", "kube-proxy-stopped"),
-        ("cut-nodes", "firewall"),
-        ("power-off", "node-not-ready"),
-        ("power-off", "retransmissions"),
-        ("power-off", "rebooted-node"),
+        ("fault: proxy-stop, node: node-2", "kube-proxy-stopped"),
+        ("fault: proxy-lag, node: node-2, delay: 9s", "kube-proxy-stopped"),
+        ("fault: cut-nodes, node: node-2", "firewall"),
+        ("fault: firewall, node: node-2, answer: drop", "firewall"),
+        ("fault: power-off, node: node-2", "stale-endpoints"),
+        ("fault: power-off, node: node-2", "node-not-ready"),
+        ("fault: power-off, node: node-2", "dns-record"),
+        ("fault: cut-in, node: node-2", "retransmissions"),
+        ("fault: power-off, node: node-2, for: 9s", "rebooted-node"),
+        ("fault: loss, node: node-2, loss: 20%", "packet-loss"),
+        ("fault: conntrack-fill, node: node-2, entries: 9000", "conntrack-full"),
+        ("fault: slow-node, node: node-2, factor: 5", "slow-pod"),
+        ("fault: pod-crash, pod: web-1", "crash-loop"),
+        ("fault: pod-hang, pod: web-1", "slow-pod"),
+        ("fault: api-outage", "kube-proxy-stopped"),
     ],
 )
-def test_a_declared_fault_speaks_for_its_cause_and_names_the_node(
+def test_a_declared_fault_speaks_for_its_cause_and_names_whom_it_strikes(
     fault: str, cause: str, tmp_path: Path
 ) -> None:
-    text = f"events: [{{at: 3s, node: node-2, fault: {fault}, for: 9s}}]\n"
-    evidence = BY_NAME[cause].weigh(declared(text, tmp_path))
+    case = declared(f"events: [{{at: 3s, {fault}}}]\n", tmp_path)
+    quiet = declared("cluster: {nodes: 3}\n", tmp_path)
+    evidence = BY_NAME[cause].weigh(case)
     assert evidence.likelihood in {"proven", "fits"}
-    assert "node-2" in evidence.why[0]
-    assert evidence.words["node"] == "node-2"
+    assert BY_NAME[cause].weigh(quiet).likelihood in {"possible", "contradicted"}
+    target = (re.findall(r"(?:node|pod): (\S+?)(?:,|$)", fault) or ["cluster"])[0]
+    assert f"of {target} at 3 s" in evidence.why[0]
+    assert target == "cluster" or target in evidence.words.values()
     assert not evidence.is_fault
+
+
+@pytest.mark.parametrize(
+    ("target", "struck"),
+    [
+        ("node: node-2", ("node-2",)),
+        ('node: "*"', ("node-1", "node-2", "node-3", "node-4")),
+        ("zone: zone-2", ("node-2", "node-4")),
+    ],
+)
+def test_a_fault_strikes_one_node_a_zone_or_all(target: str, struck: tuple[str, ...], tmp_path: Path) -> None:
+    case = declared(
+        "cluster: {nodes: 4, zones: 2}\nservice: {replicas: 8}\n"
+        f"events: [{{at: 3s, fault: power-off, {target}}}]\n",
+        tmp_path,
+    )
+    assert case.struck(case.scenario.events[0]) == struck
+    evidence = BY_NAME["stale-endpoints"].weigh(case)
+    assert evidence.numbers["failing_ratio"] == pytest.approx(1 - (1 - len(struck) / 4) ** 2)
+    silent = [row["node"] for row in diagnose(case, ["timeout"])["nodes"] if "silence" in row["expected"]]
+    assert tuple(silent) == struck
+
+
+def test_random_faults_are_told_by_their_mean(tmp_path: Path) -> None:
+    case = declared("events: [{at: 3s, fault: pod-crash, pod: '*', up: 60s, down: 5s}]\n", tmp_path)
+    why = BY_NAME["crash-loop"].weigh(case).why[0]
+    assert why.endswith("pod-crash of web-0, web-1, web-2 at 63 s on average, again and again")
+
+
+def test_dns_is_asked_by_clients_that_ask_it(tmp_path: Path) -> None:
+    text = "clients: {{entry: {{policy: {}}}}}\nevents: [{{at: 3s, fault: power-off, node: node-2}}]\n"
+    by_dns = "dns-round-robin, withdraw: 20s"
+    told = BY_NAME["dns-record"].weigh(declared(text.format(by_dns), tmp_path))
+    assert told.numbers == {"dead_entry_ratio": pytest.approx(1 / 3)}
+    assert "withdrawn after 20 s" in told.why[1]
+    assert (
+        BY_NAME["dns-record"].weigh(declared(text.format("balancer"), tmp_path)).likelihood == "contradicted"
+    )
+
+
+def test_a_declared_give_up_time_is_the_client_s_own(tmp_path: Path) -> None:
+    case = declared("clients: {connections: {reuse: lifo, tcpRetries: 8}}\n", tmp_path)
+    assert BY_NAME["retransmissions"].weigh(case).numbers["give_up_s"] == pytest.approx(102.2)
+
+
+def test_a_client_s_own_ports_are_those_it_declares(tmp_path: Path) -> None:
+    text = "clients: {count: 40, rate: 100/s, sourcePorts: {count: 1000, hold: 50s, hosts: 2}}\n"
+    evidence = BY_NAME["client-ports"].weigh(declared(text, tmp_path))
+    assert evidence.numbers["wall_rps"] == pytest.approx(2 * 1000 / 50)
+    assert evidence.likelihood == "proven"
 
 
 # -- order and commands --------------------------------------------------------------------------

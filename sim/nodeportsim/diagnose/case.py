@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from nodeportsim.scenario.events import EVERY
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -151,6 +153,15 @@ class Case:
         """Declared faults of these kinds."""
         return tuple(event for event in self.scenario.events if event.fault in faults)
 
+    def struck(self, event: Event) -> tuple[str, ...]:
+        """Names of what a fault happens to: a node, a pod, those of a zone, all of them, or the cluster."""
+        if event.zone is not None:
+            zones = zip(self.scenario.cluster.names, self.scenario.cluster.zone_names, strict=True)
+            return tuple(node for node, zone in zones if zone == event.zone)
+        if event.node == EVERY:
+            return self.scenario.cluster.names
+        return tuple(end.name for end in self.endpoints) if event.pod == EVERY else (event.target,)
+
     @property
     def grace_s(self) -> float:
         """node-monitor-grace-period."""
@@ -238,6 +249,13 @@ def share(ratio: float) -> str:
     """Write a share: 36 %, 0.41 %."""
     percent = 100 * ratio
     return f"{percent:.0f} %" if percent >= _WHOLE_PERCENT or percent == 0 else f"{percent:.2g} %"
+
+
+def happens(case: Case, event: Event) -> str:
+    """Say of a declared fault what happens to whom, and when."""
+    again = " on average, again and again" if event.up_s else ""
+    at_s = event.at_s + (event.up_s or 0.0)
+    return f"the scenario declares {event.fault} of {listed(case.struck(event))} at {at_s:g} s{again}"
 
 
 def rate(value_rps: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from nodeportsim.diagnose.case import listed, share
+from nodeportsim.diagnose.case import happens, listed, share
 from nodeportsim.diagnose.cause import Cause, Evidence, against, fault, fits, possible, risk
 from nodeportsim.theory import failure, recovery
 
@@ -43,28 +43,35 @@ def _stale(case: Case) -> Evidence:
 
 def _dying(case: Case, event: Event) -> Evidence:
     """Say what a declared power-off costs while nobody knows of it."""
-    cluster, clocks = case.scenario.cluster, case.scenario.cluster.control_plane
-    dead = sum(end.node == event.node for end in case.usable)
+    struck, cluster = case.struck(event), case.scenario.cluster
+    dead = sum(end.node in struck for end in case.usable)
     spread = any(group.entry.policy in SPREAD for group in case.clients)
-    entering = 1 / cluster.nodes if spread else 0.0
+    entering = len(struck) / cluster.nodes if spread else 0.0
     lost = failure.failing_ratio(entering, dead / max(len(case.usable), 1))
-    outage = recovery.Outage(
+    outage = _outage(case)
+    waiting = _late(case, outage.mean_s)
+    why = [
+        f"{happens(case, event)}, with {dead} of {len(case.usable)} endpoints",
+        f"rules are stale for {outage.min_s:.3g} to {outage.max_s:.3g} s, mean {outage.mean_s:.3g} s",
+        f"meanwhile {share(lost)} of the new connections fail",
+    ]
+    if waiting > 0:
+        why.append(f"of those that begin to connect in it, {share(waiting)} wait for more than 1 s after it")
+    numbers = {"failing_ratio": lost, "outage_mean_s": outage.mean_s, "outage_max_s": outage.max_s}
+    return risk(*why, numbers=numbers | {"late_ratio": waiting}, node=struck[0])
+
+
+def _outage(case: Case) -> recovery.Outage:
+    clocks = case.scenario.cluster.control_plane
+    return recovery.Outage(
         detection=failure.Detection(
             lease_s=clocks.lease_renew_interval_s,
             pass_s=clocks.node_monitor_period_s,
             grace_s=case.grace_s,
             propagation_s=clocks.watch_latency_s,
         ),
-        sync_wait_s=cluster.proxy.min_sync_period_s,
+        sync_wait_s=case.scenario.cluster.proxy.min_sync_period_s,
     )
-    words = f"{event.node} dies at {event.at_s:g} s with {dead} of {len(case.usable)} endpoints"
-    window = f"rules are stale for {outage.min_s:.3g} to {outage.max_s:.3g} s, mean {outage.mean_s:.3g} s"
-    ways = f"meanwhile {share(lost)} of the new connections fail"
-    numbers = {"failing_ratio": lost, "outage_mean_s": outage.mean_s, "outage_max_s": outage.max_s}
-    waiting = _late(case, outage.mean_s)
-    late = [f"of those that begin to connect in it, {share(waiting)} wait for more than 1 s after it"]
-    late = late if waiting > 0 else []
-    return risk(words, window, ways, *late, numbers=numbers | {"late_ratio": waiting}, node=event.node or "")
 
 
 def _late(case: Case, outage_s: float) -> float:
@@ -78,24 +85,43 @@ def _late(case: Case, outage_s: float) -> float:
 
 
 def _retransmissions(case: Case) -> Evidence:
-    give_up_s = recovery.give_up_s()
-    events = case.events("power-off", "cut", "cut-nodes")
-    down = [node.name for node in case.nodes.values() if not node.ready]
+    connections = [group.connections.tcp_retries for group in case.clients]
+    retries = max(connections, default=recovery.RETRIES2)
+    give_up_s = recovery.give_up_s(retries)
     what = (
-        f"a sender without time-out tries 15 times, {give_up_s:.0f} "
-        "s in all; conntrack keeps the way to the dead pod"
+        f"a sender without time-out tries {retries} times, {give_up_s:.0f} s in all; "
+        "conntrack keeps the way to the dead pod"
     )
     numbers = {"give_up_s": give_up_s}
+    events = case.events("power-off", "cut", "cut-in", "cut-out", "cut-nodes")
+    down = [node.name for node in case.nodes.values() if not node.ready]
     if events:
-        return fits(
-            f"{events[0].node} falls silent at {events[0].at_s:g} s",
-            what,
-            numbers=numbers,
-            node=events[0].node or "",
-        )
+        return fits(happens(case, events[0]), what, numbers=numbers, node=case.struck(events[0])[0])
     if down:
         return fits(f"not Ready: {listed(down)}", what, numbers=numbers, node=down[0])
     return possible(what, numbers=numbers)
+
+
+def _record(case: Case) -> Evidence:
+    """A record that DNS gives out while its node is dead."""
+    asking = [group for group in case.clients if group.entry.policy == "dns-round-robin"]
+    events = case.events("power-off", "cut", "cut-in", "cut-out")
+    down = [node.name for node in case.nodes.values() if not node.ready]
+    if case.clients and not asking:
+        return against("the clients do not find nodes by DNS")
+    if asking and not events:
+        return against("the clients find nodes by DNS, and no node of the scenario dies")
+    if asking:
+        entry, struck = asking[0].entry, case.struck(events[0])
+        ratio = len(struck) / case.scenario.cluster.nodes
+        until = "nobody withdraws the record"
+        if entry.withdraw_s is not None:
+            until = f"the record is withdrawn after {entry.withdraw_s:g} s, caches keep it for its TTL"
+        why = f"DNS gives {share(ratio)} of the clients a dead node; {until}"
+        return fits(happens(case, events[0]), why, numbers={"dead_entry_ratio": ratio}, node=struck[0])
+    if down:
+        return fits(f"not Ready, and perhaps still in DNS: {listed(down)}", node=down[0])
+    return possible("objects do not show what DNS answers")
 
 
 def _ipvs_removed(case: Case) -> Evidence:
@@ -107,13 +133,10 @@ def _ipvs_removed(case: Case) -> Evidence:
 
 
 def _reboot(case: Case) -> Evidence:
-    back = [event for event in case.events("power-off") if event.for_s]
+    back = [event for event in case.events("power-off") if event.for_s or event.down_s]
     if back:
-        first = back[0]
-        return fits(
-            f"{first.node} is back {first.for_s:g} s after its power-off: it answers old flows with RST",
-            node=first.node or "",
-        )
+        after = f"back after {back[0].for_s or back[0].down_s:g} s, it answers old flows with RST"
+        return fits(happens(case, back[0]), after, node=case.struck(back[0])[0])
     return possible("a node that boots anew answers old flows with RST")
 
 
@@ -135,6 +158,24 @@ CAUSES = (
             "time-out of 1 s and a retry, which chooses anew"
         ),
         source="kubernetes#97112; openshift/hypershift#9279",
+    ),
+    Cause(
+        name="dns-record",
+        title="DNS still names a node that is dead",
+        symptoms=("timeout", "3s", "some-nodes"),
+        rank=3,
+        weigh=_record,
+        where="client",
+        check=(
+            "for node in $(getent ahostsv4 NAME | cut -d' ' -f1 | sort "
+            "-u); do nc -vz -w 3 $node {node_port}; done"
+        ),
+        shows="a time-out, or no route to host, at one of the addresses ({node_ip})",
+        fix=(
+            "withdraw records of nodes that fail a check, with a short TTL; clients that try the next "
+            "address: a connect time-out of 1 s and a retry, or happy eyeballs"
+        ),
+        source="nodejs/node#54359, axios#4535; RFC 8305",
     ),
     Cause(
         name="retransmissions",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
-from nodeportsim.diagnose.case import rate, share
+from nodeportsim.diagnose.case import happens, rate, share
 from nodeportsim.diagnose.cause import Cause, Evidence, against, fault, fits, possible, risk
+from nodeportsim.scenario.ports import SourcePorts, addresses
 from nodeportsim.theory import failure, limits
 
 if TYPE_CHECKING:
     from nodeportsim.diagnose.case import Case
     from nodeportsim.scenario.clients import Clients
 
+SHORTEST_S = 0.01  # A port without TIME_WAIT is held for a connection at least.
 NEAR = 0.5  # Of a limit: below it a burst is unlikely to fill the rest.
 REUSE_MENDED = (5, 9)  # Linux: ipvs reuses a port in TIME_WAIT without dropping the SYN (kubernetes#93297).
 SCHEDULES = {"linear": failure.SYN_LINEAR_S, "doubling": failure.SYN_DOUBLING_S}
@@ -47,6 +50,9 @@ def _against_limit(
 
 
 def _conntrack(case: Case) -> Evidence:
+    filled = case.events("conntrack-fill")
+    if filled:
+        return risk(happens(case, filled[0]), node=case.struck(filled[0])[0])
     cluster, policy = case.scenario.cluster, case.scenario.service.external_traffic_policy
     most = cluster.conntrack.max or limits.conntrack_max(cluster.cores)
     lifetime_s = cluster.conntrack.time_wait_s + case.scenario.pods.service_time.mean_s
@@ -67,27 +73,30 @@ def _masquerade(case: Case) -> Evidence:
     pods, nodes = len(case.usable), case.scenario.cluster.nodes
     if not pods:
         return possible("no endpoint is known")
-    lifetime_s = case.scenario.cluster.conntrack.time_wait_s or 1.0
-    wall_rps = nodes * pods * limits.wall_rps(limits.SNAT_PORTS, lifetime_s)
+    ports = case.scenario.cluster.snat.ports if case.scenario.cluster.snat else limits.SNAT_PORTS
+    held_s = case.scenario.cluster.conntrack.time_wait_s or SHORTEST_S
+    wall_rps = nodes * pods * limits.wall_rps(ports, held_s)
     what = (
-        f"{limits.SNAT_PORTS} ports for each of {nodes} nodes and {pods} "
-        f"pods, each for {lifetime_s:.4g} s: {rate(wall_rps)}"
+        f"{ports} ports for each of {nodes} nodes and {pods} pods, each for {held_s:g} s: "
+        f"{rate(wall_rps)}; Linux from 6.5 on takes those in TIME_WAIT too"
     )
     return _against_limit(_offered_rps(case), wall_rps, what, {"wall_rps": wall_rps})
 
 
 def _client_ports(case: Case) -> Evidence:
     if not case.clients:
-        return possible(
-            f"one address has {limits.LOCAL_PORTS} ports to a destination: 470/s with 60 s of TIME_WAIT"
-        )
-    addresses = sum(group.count for group in case.clients)
-    wall_rps = addresses * limits.wall_rps(limits.LOCAL_PORTS, 60.0)
-    what = (
-        f"{addresses} client addresses of {limits.LOCAL_PORTS} ports, each "
-        f"for 60 s: {rate(wall_rps)} of new connections to a node"
-    )
+        what = f"one address has {limits.LOCAL_PORTS} ports to a destination: 470/s with 60 s of TIME_WAIT"
+        return possible(what)
+    wall_rps = sum(_ports_rps(group) for group in case.clients)
+    hosts = sum(addresses(group) for group in case.clients)
+    what = f"the ports of {hosts} client addresses carry {rate(wall_rps)} of new connections to a node"
     return _against_limit(_offered_rps(case), wall_rps, what, {"wall_rps": wall_rps})
+
+
+def _ports_rps(group: Clients) -> float:
+    """New connections per second that the source ports of a group carry to one node."""
+    ports = group.source_ports or SourcePorts()
+    return addresses(group) * limits.wall_rps(ports.count, ports.hold_s or SHORTEST_S)
 
 
 def _race(case: Case) -> Evidence:
@@ -97,21 +106,24 @@ def _race(case: Case) -> Evidence:
 
 
 def _loss(case: Case) -> Evidence:
+    declared = case.events("loss")
     loss = case.scenario.cluster.network.loss_ratio
+    if declared and not loss:
+        lost = f"{share(declared[0].loss_ratio or 0.0)} of its packets are lost each way"
+        return risk(happens(case, declared[0]), lost, node=case.struck(declared[0])[0])
     if case.cluster is not None and not loss:
         return possible("objects do not show what the network loses")
     if not loss:
         return against("the scenario's network loses nothing")
     paths = 2 if case.is_local else 4  # There and back, over one hop or two.
-    lost = 1 - (1 - loss) ** paths
+    lost_ratio = 1 - (1 - loss) ** paths
     group = (case.clients or case.scenario.clients)[0]
-    lumps, never = failure.syn_lumps(lost, group.timeouts.connect_s or 1e9, SCHEDULES[group.syn_schedule])
+    schedule_s = SCHEDULES[group.syn_schedule]
+    lumps, never = failure.syn_lumps(lost_ratio, group.timeouts.connect_s or math.inf, schedule_s)
     at = {f"at_{at_s:g}s_ratio": mass for at_s, mass in lumps.items() if at_s}
     words = ", ".join(f"{share(mass)} at {at_s:g} s" for at_s, mass in list(lumps.items())[1:4])
-    return risk(
-        f"each path loses {share(loss)}, {paths} lie on a round trip: connects lump, {words}",
-        numbers=at | {"never_ratio": never},
-    )
+    why = f"each path loses {share(loss)}, {paths} lie on a round trip: connects lump, {words}"
+    return risk(why, numbers=at | {"never_ratio": never})
 
 
 def _utilisation(case: Case) -> float | None:
@@ -138,12 +150,23 @@ def _overload(case: Case) -> Evidence:
     return (fits if used > 0.8 else against)(why, numbers=numbers)  # noqa: PLR2004  (bursts fill the rest)
 
 
+def _slow(case: Case) -> Evidence:
+    events = case.events("slow-pod", "slow-node", "pod-hang", "pod-errors")
+    if events:
+        first, struck = events[0], case.struck(events[0])[0]
+        why = happens(case, first)
+        return risk(why, node=struck) if first.fault == "slow-node" else risk(why, pod=struck)
+    return possible("objects do not show how fast pods answer: a probe may pass where requests hang")
+
+
 def _port_reuse(case: Case) -> Evidence:
     if case.mode is None:
         return possible("the mode of kube-proxy is not known (--set proxy.mode=...)")
     if case.mode != "ipvs":
         return against(f"mode {case.mode} has no ipvs connection table")
     versions = {node.name: _kernel(node.kernel_version) for node in case.nodes.values()}
+    if case.scenario.cluster.proxy.port_reuse != "new":
+        return fits(f"mode ipvs, portReuse: {case.scenario.cluster.proxy.port_reuse}")
     old = [name for name, version in versions.items() if version and version < REUSE_MENDED]
     if old:
         return fits(f"mode ipvs, and {old[0]} runs a kernel before 5.9", node=old[0])
@@ -257,6 +280,26 @@ CAUSES = (
         shows="Recv-Q above Send-Q, ListenOverflows that grow",
         fix="more pods or workers, a larger backlog (somaxconn), a retry budget of 10 % at the clients",
         source="Linux net/ipv4/tcp_ipv4.c; Site Reliability Engineering, ch. 21",
+    ),
+    Cause(
+        name="slow-pod",
+        title="A pod or its node is slow, hangs, or answers errors",
+        symptoms=("timeout", "one-hot-pod"),
+        rank=27,
+        weigh=_slow,
+        where="node {node}",
+        check=(
+            "for n in 1 2 3; do curl -s -m 5 -o /dev/null -w '%{{http_code}} "
+            "%{{time_total}}\\n' http://{pod_ip}:{target_port}/; done"
+        ),
+        shows=(
+            "times far above those of the other pods, or 5xx; kubectl "
+            "top pod {pod} -n {namespace} tells the CPU"
+        ),
+        fix=(
+            "CPU limits and throttling, a readiness probe that asks what a client would, client-side ejection"
+        ),
+        source="kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes",
     ),
     Cause(
         name="ipvs-port-reuse",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nodeportsim.diagnose.case import listed
+from nodeportsim.diagnose.case import happens, listed
 from nodeportsim.diagnose.cause import Cause, Evidence, against, fault, fits, possible, risk
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def _crash_loop(case: Case) -> Evidence:
         return fault(f"{named}, {container.restarts} restarts", pod=pod.name)
     crashes = case.events("pod-crash")
     if crashes:
-        return risk(
-            f"the scenario crashes pod {crashes[0].target} at {crashes[0].at_s:g} s", pod=crashes[0].target
-        )
+        return risk(happens(case, crashes[0]), pod=case.struck(crashes[0])[0])
     restarted = [pod for pod in case.selected if any(c.restarts for c in pod.containers)]
     if restarted:
         most = max(restarted, key=lambda pod: max(c.restarts for c in pod.containers))

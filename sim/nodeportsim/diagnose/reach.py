@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nodeportsim.diagnose.case import listed, share
+from nodeportsim.diagnose.case import happens, listed, share
 from nodeportsim.diagnose.cause import Cause, Evidence, against, fault, fits, possible, risk
 
 if TYPE_CHECKING:
     from nodeportsim.diagnose.case import Case
+    from nodeportsim.scenario.events import Fault
 
 FIRST_PORT, LAST_PORT = 30_000, 32_767  # --service-node-port-range
+STOPPED: tuple[Fault, ...] = (  # Faults by which rules are not what they should be.
+    "proxy-stop",
+    "proxy-restart",
+    "proxy-hang",
+    "proxy-lag",
+    "cut-control-plane",
+    "api-outage",
+    "controller-manager-outage",
+)
 CHECKED = ("balancer", "virtual-ip")  # Entry policies that avoid a node which fails its check.
 
 
@@ -64,7 +74,7 @@ def _node_not_ready(case: Case) -> Evidence:
         dying = case.events("power-off", "cut", "cut-control-plane")
         if not dying:
             return against("no node of the scenario fails")
-        return fits(f"{dying[0].node} fails at {dying[0].at_s:g} s", node=dying[0].node or "")
+        return fits(happens(case, dying[0]), node=case.struck(dying[0])[0])
     if not case.nodes:
         return possible("the file holds no Nodes")
     if not bad:
@@ -84,9 +94,9 @@ def _node_not_ready(case: Case) -> Evidence:
 def _firewall(case: Case) -> Evidence:
     port = case.scenario.service.node_port
     named = f"nodePort {port}" if port else "the nodePort"
-    cut = case.events("cut", "cut-nodes")
+    cut = case.events("firewall", "cut", "cut-in", "cut-out", "cut-nodes")
     if cut:
-        return risk(f"the scenario cuts {cut[0].node} off at {cut[0].at_s:g} s", node=cut[0].node or "")
+        return risk(happens(case, cut[0]), node=case.struck(cut[0])[0])
     return possible(
         f"objects do not show firewalls; {named} must be open from clients to nodes, and pods between nodes"
     )
@@ -122,13 +132,11 @@ def _addresses(case: Case) -> Evidence:
 
 
 def _proxy_stopped(case: Case) -> Evidence:
-    stopped = case.events("proxy-stop", "cut-control-plane")
+    stopped = case.events(*STOPPED)
     if stopped:
-        first = stopped[0]
-        why = (
-            f"the scenario stops the updates of {first.node} at {first.at_s:g} s: its rules stay as they are"
-        )
-        return risk(why, node=first.node or "")
+        why = f"{happens(case, stopped[0])}: rules stay as they are"
+        known = stopped[0].node or stopped[0].zone  # An outage of the API server is of no node.
+        return risk(why, node=case.struck(stopped[0])[0]) if known else risk(why)
     return possible("objects do not show whether every kube-proxy runs")
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from nodeportsim.diagnose.case import Case
 
-SILENT = ("power-off", "cut")
+SILENT = ("power-off", "cut", "cut-in", "cut-out")
 
 
 def expected(case: Case) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def _rows(case: Case) -> Iterator[dict[str, Any]]:
 
 def _expected(case: Case, node: str, here: int) -> str:
     found = case.nodes.get(node)
-    silent = [event for event in case.events(*SILENT) if event.node == node]
+    silent = [event for event in case.events(*SILENT) if node in case.struck(event)]
     if found and not found.ready:
         return "silence, if the machine is dead"
     if not case.usable:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nodeportsim.diagnose.case import listed, share
 from nodeportsim.diagnose.cause import Cause, Evidence, against, fits, possible, risk
+from nodeportsim.scenario.ports import addresses
 from nodeportsim.theory import balance
 
 if TYPE_CHECKING:
@@ -54,13 +55,12 @@ def _affinity(case: Case) -> Evidence:
         return against(f"sessionAffinity of {case.name} is None")
     hours = case.scenario.service.affinity_timeout_seconds / 3600
     why = f"sessionAffinity of {case.name} is ClientIP: an address keeps its pod for {hours:g} h"
-    pods, addresses = len(case.usable), sum(group.count for group in case.clients)
-    if addresses and 1 < pods <= MANY:
-        idle = balance.idle_mean(addresses, pods)
-        hottest = balance.hottest_mean(addresses, pods) * pods / addresses
+    pods, hosts = len(case.usable), sum(addresses(group) for group in case.clients)
+    if hosts and 1 < pods <= MANY:
+        idle = balance.idle_mean(hosts, pods)
+        hottest = balance.hottest_mean(hosts, pods) * pods / hosts
         chance = (
-            f"{addresses} addresses on {pods} pods: the hottest has "
-            f"{hottest:.2g} times the mean, {idle:.2g} idle"
+            f"{hosts} addresses on {pods} pods: the hottest has {hottest:.2g} times the mean, {idle:.2g} idle"
         )
         return risk(why, chance, numbers={"max_over_mean": hottest, "idle_pods": idle})
     return fits(why, "clients behind one NAT or one balancer are one address, and load one pod")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.diagnose import luck
+from nodeportsim.scenario.ports import addresses as source_addresses
 from nodeportsim.theory.balance import local_shares
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _chances(
         in_force = chances[-1]
     affine = case is not None and case.scenario.service.session_affinity == "ClientIP"
     if case and affine and not addresses:
-        addresses = sum(group.count for group in case.clients) or None
+        addresses = sum(source_addresses(group) for group in case.clients) or None
     if addresses:
         chances.append(luck.by_affinity(measured, addresses))
         in_force = chances[-1] if affine else in_force
