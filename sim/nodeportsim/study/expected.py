@@ -28,13 +28,18 @@ JITTER_MEAN = {"none": 1.0, "equal": 0.75, "full": 0.5}
 
 def closed_forms(scenario: Scenario) -> dict[str, float]:
     """Give the expected value of every metric that theory knows for this scenario."""
-    if len(scenario.clients) != 1 or scenario.clients[0].loop != "open":
+    if len(scenario.clients) != 1 or scenario.clients[0].loop != "open" or _races(scenario.clients[0]):
         return {}
     if scenario.events:
         return _failure(scenario)
     if scenario.clients[0].connections.reuse == "none":
         return _rules(scenario) | _conntrack(scenario)
     return _balance(scenario)
+
+
+def _races(group: Clients) -> bool:
+    """Whether copies of attempts or probes of connections change what these forms know."""
+    return bool(group.hedge.max or group.entry.attempt_delay_s or group.connections.keep_alive.time_s)
 
 
 def _balance(scenario: Scenario) -> dict[str, float]:
@@ -172,7 +177,7 @@ def failing_after(scenario: Scenario) -> Share | None:
     even = group.entry.policy == "dns-round-robin" or (
         group.entry.policy == "random" and group.retry.attempts == 1
     )
-    if faults != [("power-off", None)] or not even:
+    if faults != [("power-off", None)] or not even or _races(group):
         return None
     if scenario.cluster.proxy.mode == "ipvs" or service.external_traffic_policy != "Cluster":
         return None
