@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from nodeportsim.scenario.clients import Clients
+from nodeportsim.scenario.clients import Clients, Entry, Hedge
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.quantities import FieldError
 from nodeportsim.scenario.spec import Background, Cluster, Event, Placement, Pods, Run, Scenario, Service
@@ -35,6 +35,13 @@ def field_error(make: Any) -> tuple[str, str]:
         (lambda: Cluster(objects="x.json"), "objects", "names a file"),
         (lambda: Clients(arrivals="trace"), "trace", "belongs to arrivals: trace"),
         (lambda: Clients(arrivals="trace", trace_s=(2.0, 1.0)), "trace", "must be in order of time"),
+        (lambda: Entry(attempt_delay_s=3.0), "attemptDelay", "must be 10ms to 2s"),
+        (lambda: Entry(policy="pinned", attempt_delay_s=0.25), "attemptDelay", "several addresses"),
+        (
+            lambda: Clients(entry=Entry(attempt_delay_s=0.25), hedge=Hedge(max=1)),
+            "hedge.max",
+            "cannot go with entry.attemptDelay",
+        ),
         (lambda: Event(at_s=1, fault="cut"), "fault", "give node, and no pod"),
         (lambda: Event(at_s=1, fault="pod-hang", node="a"), "fault", "give pod, and no node"),
         (lambda: Event(at_s=1, fault="pod-hang", node="a", pod="b"), "fault", "give pod, and no node"),
