@@ -40,7 +40,14 @@ def closed_forms(scenario: Scenario) -> dict[str, float]:
 def _plain(group: Clients) -> bool:
     """Tell whether these clients do no more than the forms here know: connect, wait, try again."""
     entry, retry = group.entry, group.retry
-    tricks = (group.hedge.max, group.breaker.failures, group.ejection.failures, group.source_ports)
+    keeps_alive = group.connections.keep_alive.time_s
+    tricks = (
+        keeps_alive,
+        group.hedge.max,
+        group.breaker.failures,
+        group.ejection.failures,
+        group.source_ports,
+    )
     dns = (entry.attempt_delay_s, entry.withdraw_s, entry.ignore_ttl_ratio)
     unbounded = retry.budget.kind == "none" and retry.idempotent_ratio == 1
     return not any(tricks + dns) and unbounded and retry.backoff.jitter in JITTER_MEAN
