@@ -7,7 +7,7 @@ healthCheckNodePort asks whether this node has ready endpoints of its own (polic
 
 A virtual IP (MetalLB layer 2, keepalived) sits on one node; when that falls silent the next live one
 takes over after `failover_s`, and clients' packets go there `arp_s` later, once routers have learnt its
-address. Left out: the balancer's own death.
+address. The balancer's own death is a fault (front.py, faults/plane.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import draws
-from .codes import OPEN
+from .codes import PASSING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -53,8 +53,22 @@ def _check(control: Control, check: Check, n: int) -> Process:
         if (healthy and bad >= check.fall) or (not healthy and good >= check.rise):
             control.world.nodes[n].healthy = int(not healthy)
             control.note("node taken in" if passed else "node taken out", control.names[n])
+            control.withdrawn[n] += int(not passed)
+            if not passed and control.scenario.balancer.drain_s is not None:
+                control.env.process(_close(control, n, control.scenario.balancer.drain_s))
         number += 1
         yield control.env.timeout(max(0.0, check.interval_s - (answered_s or check.timeout_s)))
+
+
+def _close(control: Control, n: int, drain_s: float) -> Process:
+    """Close the connections that are left on a node some time after it was taken out, if it still is."""
+    times = control.withdrawn[n]
+    yield control.env.timeout(drain_s)
+    world = control.world
+    if not world.nodes[n].healthy and control.withdrawn[n] == times:
+        world.config.balancer_epoch += 1
+        world.nodes[n].balancer_known = world.config.balancer_epoch
+        control.note("connections closed", control.names[n])
 
 
 def _answer_s(control: Control, check: Check, n: int, number: int) -> float | None:
@@ -66,10 +80,11 @@ def _answer_s(control: Control, check: Check, n: int, number: int) -> float | No
         control.scenario.cluster.network.client_node_s + control.scenario.cluster.network.wake_up_s
     )
     if check.kind == "healthz":
-        return trip_s if control.proxies[n].running and node.programmed else None
+        leaving = n in control.leaving  # A node about to be deleted says so (KEP-3836).
+        return trip_s if control.healthy_proxy(n) and node.programmed and not leaving else None
     if check.kind == "health-check-node-port":
-        return trip_s if control.proxies[n].running and control.ready_here(n) else None
-    if node.endpoints == 0 or node.firewall != OPEN:
+        return trip_s if control.healthy_proxy(n) and control.ready_here(n) else None
+    if node.endpoints == 0 or node.firewall != PASSING:
         return None
     rank = int(control.uniform(draws.CHECK, n, number) * node.endpoints)
     pod = control.world.pods[int(control.world.endpoints[node.first + rank])]

@@ -28,7 +28,7 @@ def rank_of(w: World, n: int, pod: int) -> int:
 @rare
 def sticky_rank(w: World, t: float, n: int, c: int) -> int:
     """Session affinity: the endpoint this node remembers for the client's address."""
-    sticky = w.sticky[n][c]
+    sticky = w.sticky[n][w.clients[c].host]
     if sticky.pod < 0 or t - sticky.seen_s >= w.config.affinity_s:
         return -1
     return rank_of(w, n, sticky.pod)
@@ -37,7 +37,7 @@ def sticky_rank(w: World, t: float, n: int, c: int) -> int:
 @rare
 def remember(w: World, t: float, n: int, c: int, pod: int) -> None:
     """Keep the client's endpoint; an xt_recent list of 100 addresses forgets the one seen longest ago."""
-    row = w.sticky[n]
+    row, c = w.sticky[n], w.clients[c].host
     if w.config.memory == RECENT and row[c].pod != pod:
         kept, oldest = 0, -1
         for k in range(len(row)):
@@ -95,5 +95,6 @@ def choose(w: World, n: int, c: int, u: float) -> int:
         return weighted_turn(w, n)
     if choice == SH:
         # ip_vs_sh.c: hash_32 of the source address (here 10.0.0.0 + c) into 256 slots dealt in turn.
+        c = w.clients[c].host
         return ((((0x0A000000 + c) * 0x61C88647) & 0xFFFFFFFF) >> 24) % node.endpoints
     return least_connections(w, n, choice == WLC)

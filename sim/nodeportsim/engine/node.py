@@ -19,7 +19,7 @@ from .codes import (
     DROP,
     EXPIRY_SLOTS,
     LC,
-    OPEN,
+    PASSING,
     REFUSED,
     REJECTING,
     RESET,
@@ -29,8 +29,10 @@ from .codes import (
     WLC,
 )
 from .draws import LOGNORMAL, SPREAD, draw_law, uniform2
+from .front import stops_data, stops_syn
 from .machine import at, notify, prefetch, rare, step
 from .pools import HOPS_A_SYN, free_flight, serve_at
+from .ports import ANEW, LOST, masquerade, met, note_syn
 from .wire import (
     client_path_s,
     hears_client,
@@ -87,12 +89,11 @@ def untrack(w: World, t: float, n: int, end_s: float) -> None:
 
 
 @step
-def pin(w: World, t: float, f: int, rank: int) -> None:
+def pin(w: World, t: float, f: int, pod: int) -> None:
     """Fix the endpoint of this connection at this node; one fixed before a reboot lets go of its peer."""
     flight = w.flights[f]
     connection = w.connections[flight.connection]
     node = w.nodes[flight.node]
-    pod = w.endpoints[node.first + rank]
     if connection.tracked > 1 and w.nodes[connection.peer].epoch == connection.peer_epoch:
         untrack(w, t, connection.peer, t + w.config.time_wait_s)
     connection.pod = pod
@@ -105,6 +106,8 @@ def pin(w: World, t: float, f: int, rank: int) -> None:
         w.active[flight.node][pod] += 1
     prefetch(w.work_free_s, pod)
     copy_pin(w, f)
+    if connection.port >= 0:
+        note_syn(w, t, f)
 
 
 @step
@@ -158,16 +161,43 @@ def syn_at_node(w: World, t: float, f: int) -> None:
     flight = w.flights[f]
     n = flight.node
     connection = w.connections[flight.connection]
-    if not hears_client(w, n):
+    if w.config.balancer_epoch != 0 and stops_syn(w, f):
+        lose_syn(w, t, f, 0)
+    elif not hears_client(w, n):
         lose_syn(w, t, f, w.config.client_no_route)
-    elif w.nodes[n].firewall != OPEN:
+    elif w.nodes[n].firewall != PASSING:
         bar(w, t, f)
     elif connection.life != flight.connection_life:
         free_flight(w, f)
     elif connection.pod >= 0 and connection.node_epoch == w.nodes[n].epoch:
         copy_pin(w, f)
+        if connection.port >= 0:
+            note_syn(w, t, f)
         forward_syn(w, t, f, w.nodes[n].packet_s)
-    elif w.nodes[n].endpoints == 0:
+    elif connection.port < 0 or not is_known(w, t, f):
+        new_syn(w, t, f)
+
+
+@rare
+def is_known(w: World, t: float, f: int) -> bool:
+    """Deal with a SYN by what the node remembers of its source port; False where it remembers nothing."""
+    pod = met(w, t, f)
+    if pod == ANEW:
+        return False
+    n = w.flights[f].node
+    if pod == LOST or not track(w, t, n):
+        lose_syn(w, t, f, 0)
+    else:
+        pin(w, t, f, pod)
+        forward_syn(w, t, f, w.nodes[n].packet_s)
+    return True
+
+
+@step
+def new_syn(w: World, t: float, f: int) -> None:
+    """First packet of a connection the node knows nothing of."""
+    n = w.flights[f].node
+    if w.nodes[n].endpoints == 0:
         turn_away(w, t, f)
     elif track(w, t, n):
         walk_rules(w, t, f)
@@ -219,10 +249,24 @@ def walk_rules(w: World, t: float, f: int) -> None:
     else:
         rank = choose(w, n, c, w.requests[flight.request].u_pod)
         cost_s = node.walk_s + node.endpoint_s * (rank + 1)
-    pin(w, t, f, rank)
+    pod = w.endpoints[node.first + rank]
+    if w.config.snat_ports > 0 and not masquerade(w, t, f, pod):
+        drop_unmasqueraded(w, t, f, cost_s)
+        return
+    pin(w, t, f, pod)
     if w.config.affinity:
         remember(w, t, n, c, flight.pod)
     forward_syn(w, t, f, cost_s)
+
+
+@rare
+def drop_unmasqueraded(w: World, t: float, f: int, cost_s: float) -> None:
+    """The rules are walked for nothing: without a port the entry is not confirmed, and the SYN lost."""
+    flight = w.flights[f]
+    spend(w, flight.node, flight.core, t, cost_s, f)
+    w.nodes[flight.node].conntrack -= 1
+    w.counts.snat_drops += 1
+    lose_syn(w, t, f, 0)
 
 
 @step
@@ -263,6 +307,8 @@ def data_at_node(w: World, t: float, f: int) -> None:
     """A request's bytes at the entry node; one that rebooted has forgotten the connection."""
     flight = w.flights[f]
     n = flight.node
+    if w.config.balancer_epoch != 0 and stops_data(w, t, f):
+        return
     if not hears_client(w, n):
         lost(w, t, f, DATA_AGAIN)
     elif w.nodes[n].epoch != flight.node_epoch:

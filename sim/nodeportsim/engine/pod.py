@@ -23,9 +23,19 @@ from .codes import (
     SYN_AGAIN,
 )
 from .draws import ERROR, uniform2
+from .front import past_balancer
 from .machine import at, rare, step
 from .pools import copy_flight, free_flight, serve
-from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
+from .wire import (
+    acknowledge,
+    client_path_s,
+    lose_syn,
+    lost,
+    node_path_s,
+    reaches_client,
+    reaches_peer,
+    travel,
+)
 
 if TYPE_CHECKING:
     from .records import World
@@ -44,8 +54,11 @@ def answer(w: World, t: float, f: int, kind: int, lost_kind: int) -> None:
     """From the pod to the client, by way of the entry node that holds the connection's NAT."""
     flight = w.flights[f]
     n = flight.node
+    if w.config.balancer_epoch != 0:
+        kind = past_balancer(w, f, kind)
     if (
-        not reaches_peer(w, flight.peer, n)
+        kind < 0
+        or not reaches_peer(w, flight.peer, n)
         or not reaches_client(w, n)
         or w.nodes[n].epoch != flight.node_epoch
     ):
@@ -79,7 +92,10 @@ def data_at_pod(w: World, t: float, f: int) -> None:
     pod = w.pods[flight.pod]
     if gone(w, f):
         lost(w, t, f, DATA_AGAIN)
-    elif pod.up == 0 or pod.epoch != flight.pod_epoch:
+        return
+    if flight.tries > 0:
+        acknowledge(w, f)
+    if pod.up == 0 or pod.epoch != flight.pod_epoch:
         answer(w, t, f, RESET, DATA_AGAIN)
     elif w.config.reject != 0 and pod.inside >= pod.workers + w.config.queue_limit:
         respond(w, t, f, REJECTED)

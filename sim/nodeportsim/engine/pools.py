@@ -57,7 +57,11 @@ def new_connection(w: World, t: float, c: int) -> int:
     connection.listed = 0
     connection.dead = 0
     connection.reset = 0
+    connection.port = -1
+    connection.snat_port = -1
+    connection.answered = 0
     connection.tracked = 0
+    connection.balancer_epoch = w.config.balancer_epoch
     connection.next = -1
     return k
 
@@ -67,6 +71,10 @@ def free_connection(w: World, k: int) -> None:
     """Give the slot back."""
     connection = w.connections[k]
     connection.life += 1
+    connection.heard_s = 0.0
+    connection.give_up_s = 0.0
+    connection.probe_s = 0.0
+    connection.lost = 0
     connection.next = w.counts.connection_free
     w.counts.connection_free = k
     w.counts.open_connections -= 1

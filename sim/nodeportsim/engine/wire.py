@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .codes import (
     BALANCER,
     CONNECTING,
+    DATA_AGAIN,
     DATA_AT_NODE,
     DATA_AT_PEER,
     NO_ROUTE,
@@ -22,6 +23,7 @@ from .codes import (
     SYN_AT_NODE,
     SYN_AT_PEER,
     WAITING,
+    WATCH,
 )
 from .draws import JITTER, log, uniform2
 from .machine import after, at, rare, step
@@ -148,13 +150,38 @@ def retransmission_s(w: World, k: int) -> float:
 
 @rare
 def lose_data(w: World, t: float, f: int, kind: int) -> None:
-    """Data or an answer lost: sent again 0.2, 0.4, 0.8 ... s after the first time, at most 15 times."""
+    """Data or an answer lost: sent again 0.2, 0.4, 0.8 ... s after the first time, until TCP gives up."""
     flight = w.flights[f]
     request = w.requests[flight.request]
-    if request.life != flight.life or request.state != WAITING or flight.tries >= w.config.data_retries:
+    given_up = kind != DATA_AGAIN and flight.tries >= w.config.data_retries
+    if request.life != flight.life or request.state != WAITING or given_up:
         free_flight(w, f)
         return
+    if kind == DATA_AGAIN:
+        doubt(w, t, f)
     again_s = flight.sent_s + retransmission_s(w, flight.tries)
     flight.tries += 1
     w.counts.retransmissions += 1
     at(w, max(t, again_s), kind, f)
+
+
+@rare
+def doubt(w: World, t: float, f: int) -> None:
+    """The client's TCP holds data that nobody acknowledges: it gives the connection up in the end."""
+    flight = w.flights[f]
+    connection = w.connections[flight.connection]
+    group = w.groups[w.clients[flight.client].group]
+    if connection.life != flight.connection_life or connection.give_up_s > 0.0:
+        return
+    connection.give_up_s = max(t, flight.sent_s + group.give_up_s)
+    if group.streams > 1 or group.request_s <= 0.0 or group.request_s > group.give_up_s:
+        at(w, connection.give_up_s, WATCH, flight.connection)  # Else the request's own limit comes first.
+
+
+@rare
+def acknowledge(w: World, f: int) -> None:
+    """Data that were sent again have arrived."""
+    flight = w.flights[f]
+    connection = w.connections[flight.connection]
+    if connection.life == flight.connection_life:
+        connection.give_up_s = 0.0

@@ -9,9 +9,10 @@ import numpy as np
 import simpy
 
 from nodeportsim.engine.codes import ARRIVE, TIMER
-from nodeportsim.engine.interpreter import announce
+from nodeportsim.engine.interpreter import SLOTS, announce
 from nodeportsim.engine.records import Connection, Flight, Request, World, struct
 
+from . import arrivals as arrival_steps
 from . import client as client_steps
 from . import pace as pace_steps
 from . import pod as pod_steps
@@ -52,8 +53,7 @@ if TYPE_CHECKING:
 
 REACHED, NEED_SPACE, NOTICED, BREATH = range(4)
 BREATH_EVENTS = 1 << 22  # A breath every fifth of a second: Python may want to be interrupted.
-MARGIN = 8  # A step schedules at most this many events,
-SLOTS = 2  # and takes at most this many slots of a pool.
+MARGIN = 16  # A step schedules at most this many events.
 DELAYS = 8  # Timers of further delays go to the heap.
 RING = 1 << 10  # Events of a lane to begin with, a power of two; rings double when they run out,
 HEAP_ROOM = 1 << 10  # as does the heap.
@@ -81,7 +81,7 @@ def credit(w):
 @jit(cache=True)
 def start(w):
     """Set the first arrivals."""
-    client_steps.start(w)
+    arrival_steps.start(w)
 
 
 @jit(cache=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nodeportsim.engine.lifecycle import bring_up, kill
+from nodeportsim.engine.port_rows import forget_ports
 
-from .script import begin, end, repaired
+from .script import repaired
 
 if TYPE_CHECKING:
     from nodeportsim.engine.control import Control, Process
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 def _stop_machine(control: Control, n: int) -> None:
     """Take the node's power: conntrack, rules and work are lost."""
     world, node = control.world, control.world.nodes[n]
+    control.unpowered[n] += 1
     node.up, node.epoch = 0, node.epoch + 1
     node.conntrack, node.programmed, node.endpoints = 0, 0, 0
     for row in (world.expiry[n], world.cpu_free_s[n], world.active[n], world.inactive[n]):
         for k in range(len(row)):
             row[k] = 0
+    forget_ports(world, n)
     for sticky in world.sticky[n]:
         sticky.pod = -1
     for p in control.pods_of(n):
@@ -28,10 +31,11 @@ def _stop_machine(control: Control, n: int) -> None:
 
 
 def _boot_machine(control: Control, n: int) -> None:
-    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods. One that runs does not boot."""
+    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods."""
     node = control.world.nodes[n]
-    if node.up:
-        return  # Two faults of one node ended.
+    control.unpowered[n] -= 1
+    if control.unpowered[n]:
+        return  # Another fault keeps it off.
     node.up, node.booted_s, node.drained = 1, control.env.now, int(control.env.now)
     for p in control.pods_of(n):
         control.set_pod(p, ready=False)
@@ -81,12 +85,10 @@ def _part(control: Control, n: int, event: Event, ways: tuple[str, ...]) -> Proc
 
 def cut_control_plane(control: Control, n: int, event: Event, _number: int) -> Process:
     """Part the node from the API server: its rules stay as they are."""
-    begin(control, event, n, 1.0)
-    control.off_plane.add(n)
+    control.off_plane[n] += 1
     control.disturb([])
     yield from repaired(control, event)
-    if not end(control, event, n, 1.0):
-        control.off_plane.discard(n)
+    control.off_plane[n] -= 1
     control.resync(n, "restart")
 
 

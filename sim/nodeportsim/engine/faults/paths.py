@@ -9,13 +9,13 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from nodeportsim.engine.codes import DROPPING, OPEN, REJECTING
+from nodeportsim.engine.codes import DROPPING, PASSING, REJECTING
 from nodeportsim.engine.node import drain_conntrack
 
 from .script import begin, end, repaired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from nodeportsim.engine.control import Control, Process
     from nodeportsim.scenario.events import Event
@@ -38,13 +38,11 @@ def slow_node(control: Control, n: int, event: Event, _number: int) -> Process:
 def slow_pod(control: Control, p: int, event: Event, _number: int) -> Process:
     """Let the pod's work take `factor` times as long."""
     factor = event.factor or 1.0
-    for q in _pods(control, p):
-        control.world.pods[q].slow = prod(begin(control, event, q, factor), start=1.0)
+    control.world.pods[p].slow = prod(begin(control, event, p, factor), start=1.0)
     control.plane.stretch(control.env.now, ALL, p, factor)
     control.disturb([])
     yield from repaired(control, event)
-    for q in _pods(control, p):
-        control.world.pods[q].slow = prod(end(control, event, q, factor), start=1.0)
+    control.world.pods[p].slow = prod(end(control, event, p, factor), start=1.0)
     control.plane.stretch(control.env.now, ALL, p, 1.0 / factor)
 
 
@@ -65,7 +63,7 @@ def firewall(control: Control, n: int, event: Event, _number: int) -> Process:
     control.world.nodes[n].firewall = int(min(begin(control, event, n, code)))
     control.disturb([])
     yield from repaired(control, event)
-    control.world.nodes[n].firewall = int(min(end(control, event, n, code), default=OPEN))
+    control.world.nodes[n].firewall = int(min(end(control, event, n, code), default=PASSING))
 
 
 def conntrack_fill(control: Control, n: int, event: Event, _number: int) -> Process:
@@ -85,17 +83,10 @@ def conntrack_fill(control: Control, n: int, event: Event, _number: int) -> Proc
 def pod_errors(control: Control, p: int, event: Event, _number: int) -> Process:
     """Let the application answer a share of the requests with an error, after its work."""
     ratio = event.errors_ratio or 0.0
-    for q in _pods(control, p):
-        control.world.pods[q].errors_ratio = _either(begin(control, event, q, ratio))
+    control.world.pods[p].errors_ratio = _either(begin(control, event, p, ratio))
     control.disturb([])
     yield from repaired(control, event)
-    for q in _pods(control, p):
-        control.world.pods[q].errors_ratio = _either(end(control, event, q, ratio))
-
-
-def _pods(control: Control, p: int) -> Sequence[int]:
-    """List the pod, or every pod."""
-    return range(len(control.world.pods)) if p == ALL else (p,)
+    control.world.pods[p].errors_ratio = _either(end(control, event, p, ratio))
 
 
 def _either(ratios: Iterable[float]) -> float:

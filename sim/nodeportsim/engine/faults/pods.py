@@ -22,7 +22,7 @@ def pod_crash(control: Control, p: int, event: Event, number: int) -> Process:
     control.disturb([p])
     relist_s = control.uniform(draws.RELIST, p, 2 * number + 1) * control.clocks.kubelet_relist_s
     yield control.env.timeout(relist_s)
-    control.set_pod(p, ready=False)
+    control.report(p, ready=False)
     if event.for_s is not None:
         yield control.env.timeout(max(0.0, event.for_s - relist_s))
     control.note("repair", f"{event.pod} {event.fault}")
@@ -55,10 +55,10 @@ def _probe(control: Control, p: int, number: int, epoch: int) -> Process:
             failed, passed = failed + 1, 0
             if failed == probe.failure_threshold:
                 yield control.env.timeout(probe.timeout_s)
-                control.set_pod(p, ready=False)
+                control.report(p, ready=False)
         else:
             failed, passed = 0, passed + 1
             if passed == probe.success_threshold:
-                control.set_pod(p, ready=True)
+                control.report(p, ready=True)
                 return
         yield control.env.timeout(probe.period_s)
