@@ -160,8 +160,9 @@ def test_two_faults_of_a_kind_that_overlap_are_one_from_the_first_beginning_to_t
         events = [Event(at_s=t, fault=fault, for_s=for_s, **target) for t, for_s in spans]
         return run(crash, *events, duration_s=60.0, clients=behind)
 
-    one, two = lasting((5.0, 20.0)), lasting((5.0, 12.0), (10.0, 15.0))
-    nested = lasting((5.0, 20.0), (10.0, 5.0))
+    # Each of the two is shorter than the leader's renew deadline, both together are not.
+    one, two = lasting((5.0, 13.0)), lasting((5.0, 8.0), (10.0, 8.0))
+    nested = lasting((5.0, 13.0), (8.0, 3.0))
 
     assert one.trace.tobytes() == two.trace.tobytes() == nested.trace.tobytes()
     assert others(one) == others(two) == others(nested)
@@ -228,6 +229,17 @@ def test_nobody_is_lost_for_an_outage_alone_however_long() -> None:
     assert [what for _, what, _ in result.milestones] == ["fault", "repair", "new leader"]
 
 
+def test_an_outage_amid_the_marking_of_a_lost_nodes_pods_delays_it_and_no_more() -> None:
+    dies = Event(at_s=5.0, fault="power-off", node="node-3")
+    (lost_s,) = instants(calm(dies, duration_s=70.0), "node not ready")
+    outage = Event(at_s=lost_s + 0.06, fault="api-outage", for_s=5.0)  # A call a pod, 20/s.
+    result = run(dies, outage, duration_s=80.0)
+    stale, after = between(result, lost_s + 2.0, lost_s + 5.0), between(result, lost_s + 8.0, 80.0)
+
+    assert {2} < set(stale[stale["cause"] != SUCCEEDED]["node"])  # By other nodes too.
+    assert {2} == set(after[after["cause"] != SUCCEEDED]["node"])
+
+
 def test_a_kubelet_writes_what_it_owes_with_its_first_renewal_after_the_outage() -> None:
     # The probe has failed three times by 5 + 3 * 2 + 1 s; the API server answers again at 14 s.
     result = run(
@@ -240,6 +252,13 @@ def test_a_kubelet_writes_what_it_owes_with_its_first_renewal_after_the_outage()
     assert instants(result, "endpoints changed") == pytest.approx([written_s])
     assert_share(between(result, 5.0, written_s), 1 / PODS)
     assert causes(between(result, written_s + 1.0, 40.0)) == set()
+
+
+def test_a_shutdown_is_told_once_the_api_server_listens() -> None:
+    outage = Event(at_s=5.0, fault="api-outage", for_s=9.0)
+    result = calm(outage, Event(at_s=6.0, fault="shutdown", node="node-3"), duration_s=30.0)
+
+    assert instants(result, "endpoints changed") == pytest.approx([renewal_s(2, 14.0)])
 
 
 def test_a_crash_that_is_over_before_the_api_server_is_back_never_shows_in_the_slices() -> None:
@@ -305,7 +324,8 @@ def test_while_every_node_is_lost_none_is_evicted_and_then_the_toleration_counts
 
 
 def test_a_node_that_comes_and_goes_is_not_evicted_for_an_earlier_loss() -> None:
-    clocks = ControlPlane(toleration_s=12.0)  # Longer than a late node is lost for: 60 - 50 s.
+    # Lost every 60 s for 5 to 10 s: the toleration of one loss ends within the next.
+    clocks = ControlPlane(toleration_s=61.0)
     flap = Event(at_s=1.0, fault="lease-flap", node="node-3", period_s=60.0)
     result = calm(flap, duration_s=400.0, clocks=clocks)
 
