@@ -14,10 +14,12 @@ import pytest
 
 from nodeportsim.engine import draws
 from nodeportsim.engine.codes import CAUSES, SUCCEEDED
+from nodeportsim.engine.rules import Rules
 from nodeportsim.engine.simulate import Replication, simulate
 from nodeportsim.scenario.clients import Clients, Connections, Entry, Timeouts
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.events import TARGETS, Event
+from nodeportsim.scenario.profile import load_profile
 from nodeportsim.scenario.spec import (
     Balancer,
     Check,
@@ -445,6 +447,10 @@ def test_a_restart_hurts_nobody_and_one_that_flushes_refuses_new_connections_unt
     assert causes(gentle.trace) == causes(run(flushed, duration_s=20.0, clients=kept).trace) == set()
     entered = harsh.trace[harsh.trace["node"] == 2]
     hit = (entered["born_s"] >= 5.0) & (entered["born_s"] < synced_s)
+    rules = Rules(Scenario(service=Service(replicas=PODS)), load_profile("kernel-6.18"))
+    more_s = rules.sync_s(PODS, "full") - rules.sync_s(PODS, "restart")
+    assert more_s != 0.0
+    assert synced_s == pytest.approx(instants(gentle, "rules updated", "node-3")[0] + more_s)
     assert 7.0 < synced_s < 8.0
     assert (hit == (entered["cause"] == CAUSES.index("refused"))).all()
     assert causes(harsh.trace) == {"refused"}
