@@ -402,6 +402,7 @@ def test_healthz_fails_at_once_without_a_process_and_after_twice_the_sync_period
         Event(at_s=6.0, fault=fault, node="node-1"),
         Event(at_s=5.0, fault="pod-crash", pod="web-2", for_s=1000.0),
         Event(at_s=7.0, fault="pod-crash", pod="web-4", for_s=1000.0),
+        Event(at_s=30.0, fault="pod-crash", pod="web-6", for_s=1000.0),  # The oldest change counts.
         duration_s=90.0,
         clients=behind,
         balancer=Balancer(check=CHECK),
@@ -416,7 +417,8 @@ def test_healthz_fails_at_once_without_a_process_and_after_twice_the_sync_period
 def test_a_hung_proxy_without_anything_to_do_stays_healthy() -> None:
     behind = Clients(rate_rps=1.0, entry=Entry(policy="balancer"))
     hang = Event(at_s=6.0, fault="proxy-hang", node="node-1")
-    result = run(hang, duration_s=90.0, clients=behind, balancer=Balancer(check=CHECK))
+    again = Event(at_s=10.0, fault="cut-control-plane", node="node-1", for_s=1.0)  # It lists anew: no news.
+    result = run(hang, again, duration_s=90.0, clients=behind, balancer=Balancer(check=CHECK))
 
     assert instants(result, "node taken out") == []
 
