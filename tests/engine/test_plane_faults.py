@@ -517,6 +517,35 @@ def test_during_a_failover_data_of_a_kept_connection_waits_for_its_retransmissio
     assert second["ended_s"] == pytest.approx(5.5 + 0.8, abs=0.01)
 
 
+def test_a_syn_on_its_way_when_the_active_dies_is_known_to_the_standby_when_it_is_sent_again() -> None:
+    # It reaches the balancer just after 5 s, and again after 5.9999 s.
+    failover = Event(at_s=5.0, fault="balancer-failover", for_s=0.5)
+    (row,) = run(failover, duration_s=20.0, clients=behind(4.9999)).trace
+
+    assert row["cause"] == SUCCEEDED
+    assert row["ended_s"] == pytest.approx(5.9999, abs=0.01)
+
+
+@pytest.mark.parametrize(("connections", "took_s"), [("kept", 0.8), ("reset", 3.0)])
+def test_an_answer_that_meets_no_active_balancer_comes_again_and_is_known_or_not(
+    connections: Any, took_s: float
+) -> None:
+    # The answer is sent just after 5 s and 0.2, 0.4, 0.8 ... s later; the standby is there at 5.5 s.
+    failover = Event(at_s=5.0, fault="balancer-failover", for_s=0.5, connections=connections)
+    _, second = run(failover, duration_s=20.0, clients=behind(1.0, 4.9995)).trace
+
+    assert second["ended_s"] - second["born_s"] == pytest.approx(took_s, abs=0.01)
+
+
+def test_nothing_gets_to_the_nodes_while_nobody_is_active() -> None:
+    new = run(Event(at_s=0.5, fault="balancer-failover"), duration_s=5.0, clients=behind(1.0))
+    dies = Event(at_s=5.0, fault="balancer-failover", connections="kept")
+    kept = run(dies, duration_s=10.0, clients=behind(1.0, 6.0))
+
+    assert new.conntrack_peak.max() == 0
+    assert kept.pod_utilisation.sum() * 8 * 10.0 == pytest.approx(0.001)  # One request of 1 ms, of 8 workers.
+
+
 def test_a_failover_is_nothing_to_clients_that_ask_the_nodes_themselves() -> None:
     failover = Event(at_s=5.0, fault="balancer-failover", for_s=5.0)
 
