@@ -59,6 +59,9 @@ class Plane(Protocol):
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""
 
+    def stretch(self, t: float, n: int, p: int, factor: float) -> None:
+        """Let what pods have to do take longer, or less."""
+
 
 @dataclass
 class Control:
@@ -81,6 +84,7 @@ class Control:
     owed: dict[int, Conditions] = field(default_factory=dict)  # of pods, that their kubelets cannot write yet
     dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
     lying: set[int] = field(default_factory=set)  # nodes whose rules name a dead pod
+    in_force: dict[tuple[str, int], list[float]] = field(default_factory=dict)  # what faults add up to
 
     def __post_init__(self) -> None:
         self.env = self.plane.env

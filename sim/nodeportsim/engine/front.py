@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import BALANCER, DATA_AGAIN, REJECTED, REPLY, RESET
+from .codes import BALANCER, DATA_AGAIN, FAULTY, REJECTED, REPLY, RESET
 from .machine import after, rare
 from .wire import client_path_s, lost
 
@@ -78,6 +78,6 @@ def past_balancer(w: World, f: int, kind: int) -> int:
         return kind
     if w.config.balancer_down > 0 or forgotten(w, f):
         return -1
-    if kind in (REPLY, REJECTED) and let_go(w, f):
+    if kind in (REPLY, REJECTED, FAULTY) and let_go(w, f):
         return RESET
     return kind

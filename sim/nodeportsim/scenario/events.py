@@ -1,13 +1,13 @@
-"""What a user declares of faults: which, when, to whom, for how long or how often."""
+"""What a user declares of faults and planned changes: which, when, to whom, how bad, how long or often."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from nodeportsim.scenario.declared import Spec
-from nodeportsim.scenario.quantities import Duration, FieldError, check_known
+from nodeportsim.scenario.quantities import Duration, FieldError, Positive, Ratio, check_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 Fault = Literal[
     "power-off",
     "cut",
+    "cut-in",
+    "cut-out",
     "cut-control-plane",
     "cut-nodes",
+    "loss",
+    "firewall",
+    "slow-node",
+    "conntrack-fill",
     "shutdown",
     "lease-flap",
     "proxy-stop",
@@ -25,28 +31,28 @@ Fault = Literal[
     "proxy-lag",
     "pod-crash",
     "pod-hang",
+    "pod-errors",
+    "slow-pod",
     "api-outage",
     "controller-manager-outage",
     "balancer-failover",
 ]
 Target = Literal["node", "pod", "cluster"]
 
+OF_A_POD: tuple[Fault, ...] = (
+    "pod-crash",
+    "pod-hang",
+    "pod-errors",
+    "slow-pod",
+)
+OF_THE_CLUSTER: tuple[Fault, ...] = (
+    "api-outage",
+    "controller-manager-outage",
+    "balancer-failover",
+)
 TARGETS: dict[Fault, Target] = {  # What a fault happens to.
-    "power-off": "node",
-    "cut": "node",
-    "cut-control-plane": "node",
-    "cut-nodes": "node",
-    "shutdown": "node",
-    "lease-flap": "node",
-    "proxy-stop": "node",
-    "proxy-restart": "node",
-    "proxy-hang": "node",
-    "proxy-lag": "node",
-    "pod-crash": "pod",
-    "pod-hang": "pod",
-    "api-outage": "cluster",
-    "controller-manager-outage": "cluster",
-    "balancer-failover": "cluster",
+    fault: "pod" if fault in OF_A_POD else "cluster" if fault in OF_THE_CLUSTER else "node"
+    for fault in get_args(Fault)
 }
 
 NAMED_BY: dict[Target, tuple[str, ...]] = {  # The fields that name a target of each kind.
@@ -57,6 +63,11 @@ NAMED_BY: dict[Target, tuple[str, ...]] = {  # The fields that name a target of 
 
 # The faults that a further field belongs to. There it is required if its default is None.
 PARAMETERS: dict[str, tuple[Fault, ...]] = {
+    "factor": ("slow-node", "slow-pod"),
+    "loss_ratio": ("loss",),
+    "errors_ratio": ("pod-errors",),
+    "answer": ("firewall",),
+    "entries": ("conntrack-fill",),
     "period_s": ("lease-flap",),
     "delay_s": ("proxy-lag",),
     "flush": ("proxy-stop", "proxy-restart"),
@@ -77,6 +88,19 @@ class Event(Spec):
     for_s: Duration | None = Field(None, gt=0)
     up_s: Duration | None = Field(None, gt=0, description="mean time until the fault, again and again")
     down_s: Duration | None = Field(None, gt=0, description="mean time until its repair")
+    factor: Annotated[float, Field(gt=1, le=1e6, strict=False)] | None = Field(
+        None, description="slow-node, slow-pod: how many times as long everything takes"
+    )
+    loss_ratio: Ratio | None = Field(
+        None, gt=0, lt=1, description="loss: share of the packets that are lost, each way"
+    )
+    errors_ratio: Ratio | None = Field(
+        None, gt=0, description="pod-errors: share of the requests answered with a 500"
+    )
+    answer: Literal["drop", "reject"] | None = Field(
+        None, description="firewall: silence, or refused at once"
+    )
+    entries: Positive | None = Field(None, description="conntrack-fill: entries other traffic holds")
     period_s: Duration | None = Field(None, gt=0, description="lease-flap: time between two renewals")
     delay_s: Duration | None = Field(None, gt=0, description="proxy-lag: how much later a sync begins")
     flush: bool = Field(False, description="proxy-stop, proxy-restart: the rules go with the process")

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law, Spec
 from nodeportsim.scenario.events import Event, check_targets
+from nodeportsim.scenario.ports import Snat, check_cells
 from nodeportsim.scenario.quantities import (
     Count,
     Duration,
@@ -41,6 +42,9 @@ class Proxy(Spec):
     mode: Mode = "iptables"
     backend: Literal["nft", "legacy"] = "nft"
     scheduler: Literal["rr", "wrr", "lc", "wlc", "sh"] = "rr"
+    port_reuse: Literal["new", "drop", "keep"] = Field(
+        "new", description="mode ipvs: what a SYN from a port in TIME_WAIT becomes (conn_reuse_mode)"
+    )
     localhost_node_ports: bool = True
     first_position: Positive | None = Field(
         None, description="mode iptables: place in the linear chain until the first sync; default: drawn"
@@ -120,6 +124,7 @@ class Cluster(Spec):
     network: Network = Network()
     control_plane: ControlPlane = ControlPlane()
     conntrack: Conntrack = Conntrack()
+    snat: Snat | None = Field(None, description="masquerade ports; default: never short")
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -213,6 +218,7 @@ class Balancer(Spec):
         None, description="connections to a node taken out are closed after it; default: kept"
     )
     failover_s: Duration = Field(10.0, description="virtual IP: silence to takeover")
+    arp_s: Duration = Field(0.0, description="virtual IP: takeover to clients' packets arriving there")
 
 
 class Run(Spec):
@@ -266,10 +272,29 @@ class Scenario(Spec):
         if self.run.warmup_s and self.run.warmup_s >= first_s:
             rule = f"must end before the first event and the run do: {first_s:g}s"
             raise FieldError(rule, "run", "warmup", got=self.run.warmup_s)
+        check_cells(self.clients, self.cluster.snat, self.cluster.nodes, self.service.replicas)
         names = [pod.name for pod in self.placement]
         check_targets(self.events, nodes=self.cluster.names, pods=names, zones=self.cluster.zone_names)
         if len(set(names)) != len(names):
             raise FieldError("must give every pod its own name", "pods", "placement")
+        return self
+
+    @model_validator(mode="after")
+    def _one_zone(self) -> Self:
+        """There is one DNS zone: it withdraws records for all who ask it, or for nobody."""
+        asking = {
+            g: c.entry.withdraw_s for g, c in enumerate(self.clients) if c.entry.policy == "dns-round-robin"
+        }
+        for g, withdraw_s in asking.items():
+            if withdraw_s != next(iter(asking.values())):
+                raise FieldError(
+                    "must be the same for all groups that ask DNS",
+                    "clients",
+                    g,
+                    "entry",
+                    "withdraw",
+                    got=withdraw_s,
+                )
         return self
 
     @property

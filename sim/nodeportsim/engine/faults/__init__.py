@@ -7,6 +7,14 @@
 | cut-control-plane | served, rules frozen | answer | stops | lease |
 | cut-nodes | entry works, remote pods silent | reachable through it only | renews | nobody |
 | shutdown | served until the stop | SIGTERM, terminating | renews | at once |
+| cut-in | silence | run, answers of local ones leave | stops | lease |
+| cut-out | walks the rules, answers lost | work, answers lost | stops | lease |
+| slow-node | served, slower | work slower | renews | nobody |
+| slow-pod | served | works slower | renews | nobody |
+| pod-errors | served | answers a share with 500 | renews | nobody |
+| loss | a share lost, each way | a share lost, each way | renews | nobody |
+| firewall | new connections dropped or refused | reachable through others | renews | a check of node-port |
+| conntrack-fill | SYNs dropped while the table is full | run | renews | nobody |
 | lease-flap | served | answer; leave and return | renews too late | lease |
 | proxy-stop, proxy-restart | served, rules frozen (flush: refused) | run | renews | healthz only |
 | proxy-hang, proxy-lag | served, rules frozen or late | run | renews | healthz after 60 s |
@@ -21,7 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import nodes, plane, pods, proxies
+from . import nodes, paths, plane, pods, proxies
 from .script import clocks, play
 
 if TYPE_CHECKING:
@@ -32,6 +40,8 @@ if TYPE_CHECKING:
 FAULTS: dict[str, Fault] = {
     "power-off": nodes.power_off,
     "cut": nodes.cut,
+    "cut-in": nodes.cut_in,
+    "cut-out": nodes.cut_out,
     "cut-control-plane": nodes.cut_control_plane,
     "cut-nodes": nodes.cut_nodes,
     "shutdown": nodes.shutdown,
@@ -42,6 +52,12 @@ FAULTS: dict[str, Fault] = {
     "proxy-lag": proxies.proxy_lag,
     "pod-crash": pods.pod_crash,
     "pod-hang": pods.pod_hang,
+    "slow-node": paths.slow_node,
+    "slow-pod": paths.slow_pod,
+    "pod-errors": paths.pod_errors,
+    "loss": paths.loss,
+    "firewall": paths.firewall,
+    "conntrack-fill": paths.conntrack_fill,
     "api-outage": plane.api_outage,
     "controller-manager-outage": plane.controller_manager_outage,
     "balancer-failover": plane.balancer_failover,

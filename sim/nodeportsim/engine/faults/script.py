@@ -2,6 +2,7 @@
 
 An event that names several targets becomes an event for each of them. Those of a zone share one clock and
 fail at one instant, in the order of names; with ``*`` each has its own. Up and down times are exponential.
+Faults of one kind that overlap at one target add up (`begin`, `end`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,20 @@ def repaired(control: Control, event: Event) -> Process:
     """Wait until the fault is repaired; without an end, for ever."""
     yield control.env.timeout(event.for_s) if event.for_s is not None else control.env.event()
     control.note("repair", f"{event.target} {event.fault}")
+
+
+def begin(control: Control, event: Event, i: int, part: float) -> list[float]:
+    """Put a fault's part in force at node or pod `i`; the parts in force there, first come first."""
+    parts = control.in_force.setdefault((event.fault, i), [])
+    parts.append(part)
+    return parts
+
+
+def end(control: Control, event: Event, i: int, part: float) -> list[float]:
+    """Take a fault's part away; the parts that are left."""
+    parts = control.in_force[event.fault, i]
+    parts.remove(part)
+    return parts
 
 
 def clocks(control: Control, event: Event) -> dict[int, Targets]:
