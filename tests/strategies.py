@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nodeportsim.scenario import clients, spec
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.events import TARGETS, Event
+from nodeportsim.scenario.events import PARAMETERS, TARGETS, Event
 from nodeportsim.scenario.profile import load_profile
 
 if TYPE_CHECKING:
@@ -163,7 +163,19 @@ def pods(placement: SearchStrategy[Any]) -> SearchStrategy[spec.Pods]:
         queue_limit=st.sampled_from((0, 2, 1000)),
         startup_s=st.sampled_from((0.0, 0.2)),
         readiness_probe=st.just(QUICK_PROBE),
-        termination_grace_period_seconds=st.integers(0, 1),
+        termination_grace_period_seconds=st.integers(0, 3),
+        pre_stop_s=st.sampled_from((0.0, 0.0, 0.2)),
+        on_term=st.sampled_from(("ignore", "exit", "drain", "drain")),
+        teardown_s=st.sampled_from((0.0, 0.1)),
+        rollout=st.builds(
+            spec.Rollout,
+            max_surge=st.sampled_from(("25%", 0, "100%")),
+            max_unavailable=st.sampled_from(("25%", 0, 2)),
+            min_ready_s=st.sampled_from((0.0, 0.1)),
+        ),
+        slow_start=st.builds(
+            spec.SlowStart, slowdown=st.sampled_from((1.0, 5.0)), over_s=st.sampled_from((0.5, 30.0))
+        ),
         placement=placement,
     )
 
@@ -235,19 +247,21 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients
 @st.composite
 def faults(draw: DrawFn, nodes: tuple[str, ...], pods: tuple[str, ...]) -> Event:
     """One fault that may end within the run, at an instant where arrivals fall too."""
-    kinds = sorted(kind for kind, target in TARGETS.items() if target == "node" or pods)
+    kinds = sorted(kind for kind, target in TARGETS.items() if target != "pod" or pods)
     fault = draw(st.sampled_from(kinds))
-    target = (
-        {"pod": draw(st.sampled_from(pods))}
-        if fault.startswith("pod-")
-        else {"node": draw(st.sampled_from(nodes))}
-    )
-    return Event(
-        at_s=draw(st.sampled_from((0.0, 0.25, 0.5))),
-        fault=fault,
-        for_s=draw(st.sampled_from((None, 0.25, 1.0))),
-        **target,
-    )
+    fields: dict[str, Any] = {}
+    if TARGETS[fault] != "cluster":
+        fields[TARGETS[fault]] = draw(st.sampled_from(pods if TARGETS[fault] == "pod" else nodes))
+        fields["for_s"] = draw(st.sampled_from((None, 0.25, 1.0)))
+    choices = {
+        "replicas": (0, 1, 5, 12),
+        "late_s": (0.0, 0.25),
+        "stay_s": (0.0, 0.25),
+        "alive_s": (0.05, 0.5),
+    }
+    for name in sorted(name for name, faults in PARAMETERS.items() if fault in faults):
+        fields[name] = draw(st.sampled_from(choices[name]))
+    return Event(at_s=draw(st.sampled_from((0.0, 0.25, 0.5))), fault=fault, **fields)
 
 
 def balancers() -> SearchStrategy[spec.Balancer]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import draws
+from .codes import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .control import Control
 
     Process = Generator[simpy.Event, Any, None]
+
+DELETION_SHOWN_SINCE = 30  # KEP-3836: on by default since Kubernetes 1.30.
 
 
 def start(control: Control) -> None:
@@ -64,7 +67,8 @@ def _answer_s(control: Control, check: Check, n: int, number: int) -> float | No
         control.scenario.cluster.network.client_node_s + control.scenario.cluster.network.wake_up_s
     )
     if check.kind == "healthz":
-        return trip_s if control.proxies[n].running and node.programmed else None
+        leaves = n in control.leaving and control.minor >= DELETION_SHOWN_SINCE
+        return trip_s if control.proxies[n].running and node.programmed and not leaves else None
     if check.kind == "health-check-node-port":
         return trip_s if control.proxies[n].running and control.ready_here(n) else None
     if node.endpoints == 0:
@@ -74,7 +78,7 @@ def _answer_s(control: Control, check: Check, n: int, number: int) -> float | No
     there = control.world.nodes[int(pod.node)]
     near = int(pod.node) == n
     reachable = there.up and (near or not (there.cut or there.cut_nodes or node.cut_nodes))
-    alive = reachable and pod.up and pod.hung_until_s <= control.env.now
+    alive = reachable and pod.up == SERVING and not pod.gone and pod.hung_until_s <= control.env.now
     return trip_s if alive else None
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
     DATA_AGAIN,  # f: ... the data
     REPLY_AGAIN,  # f: the pod's TCP sends the answer once more
     NO_ROUTE,  # f: ICMP host unreachable at the client
-    EXPIRE,  # node * pods + pod: an ipvs connection leaves the inactive count
+    EXPIRE,  # pod * nodes + node: an ipvs connection leaves the inactive count
 ) = range(21)
 
 FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF = range(5)  # request states
@@ -38,7 +38,8 @@ JITTER_NONE, JITTER_EQUAL, JITTER_FULL = range(3)
 UNIFORM_CHOICE, RR, WRR, LC, WLC, SH = range(6)  # which endpoint a node takes
 REFUSE, DROP = range(2)  # what a node does with a SYN it has no endpoint for
 RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time-outs
-(CONNTRACK_FULL,) = range(1)  # what the control plane is told by the data plane
+DOWN, SERVING, DRAINING = range(3)  # a pod's process; one that drains takes no new connection
+CONNTRACK_FULL, POD_EMPTY = range(2)  # what the control plane is told by the data plane
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .age import knows_of_end
 from .codes import (
     ANY,
     BALANCER,
     CONNECTING,
     DATA_AGAIN,
     DATA_AT_NODE,
+    DRAINING,
     EXPIRE,
     LC,
     LIFO,
@@ -81,6 +83,7 @@ def stale(w: World, t: float, k: int) -> bool:
             and t - connection.idle_s >= group.idle_timeout_s
         )
         or (pod.told != 0 and pod.epoch != connection.pod_epoch)
+        or (pod.up == DRAINING and knows_of_end(w, t, k))
     )
 
 
@@ -292,7 +295,7 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
         if w.config.choice == LC or w.config.choice == WLC:
             w.active[n][p] -= 1
             w.inactive[n][p] += 1
-            after(w, t, w.config.time_wait_s, EXPIRE, n * w.config.pods + p)
+            after(w, t, w.config.time_wait_s, EXPIRE, p * w.config.nodes + n)
     if connection.tracked > 1 and w.nodes[m].epoch == connection.peer_epoch:
         untrack(w, t, m, end_s)
     if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:

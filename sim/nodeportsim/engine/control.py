@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nodeportsim.kubeproxy.sync import Runner
 
 from . import draws, leases
-from .codes import CONNTRACK_FULL, DROP, PHASES, REFUSE
+from .codes import CONNTRACK_FULL, DROP, PHASES, POD_EMPTY, REFUSE
+from .deployment import Deployment
 from .rules import Rules
 from .slices import NOTHING, Conditions, Slices
 
@@ -54,6 +55,9 @@ class Plane(Protocol):
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""
 
+    def make_room(self, pods: int, workers: int) -> None:
+        """Have rows for so many pods."""
+
 
 @dataclass
 class Proxy:
@@ -70,7 +74,7 @@ class Proxy:
 
 @dataclass
 class Control:
-    """Everything the control plane knows; faults/ and lifecycle.py call its methods."""
+    """Everything the control plane knows; faults/, lifecycle.py and deployment.py call its methods."""
 
     scenario: Scenario
     profile: Profile
@@ -82,15 +86,23 @@ class Control:
     off_plane: set[int] = field(default_factory=set)  # nodes cut from the control plane
     dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
     lying: set[int] = field(default_factory=set)  # nodes whose rules name a dead pod
+    leaving: set[int] = field(default_factory=set)  # nodes that are being deleted
+    removed: set[int] = field(default_factory=set)  # nodes that are no longer in the cluster
+    born_s: dict[int, float] = field(default_factory=dict)  # pods made within the run
+    gone_s: dict[int, float] = field(default_factory=dict)  # pods whose address is nobody's any more
+    emptied: dict[int, simpy.Event] = field(default_factory=dict)  # a pod that drains has done its work
+    changes: int = 0  # planned ones under way
 
     def __post_init__(self) -> None:
         self.env = self.plane.env
         self.clocks = self.scenario.cluster.control_plane
         self.names = self.scenario.cluster.names
+        self.minor = int(self.scenario.cluster.kubernetes_version.split(".")[1])
         self.rules = Rules(self.scenario, self.profile)
         placed = (Conditions(**vars(place)) for place in self.scenario.placement)
         self.slices = Slices(placed, self._policy(), self.plane.add_endpoints)
         self.standing = self._sorted()
+        self.deployment = Deployment(self)
         idle = Runner(min_sync_period_s=self.scenario.cluster.proxy.min_sync_period_s)
         self.proxies = [Proxy(idle, self.slices.latest, wake=self.env.event()) for _ in self.names]
         self.renewed_s = [0.0] * len(self.names)  # last lease renewal of each node
@@ -163,12 +175,15 @@ class Control:
         for n in range(len(self.names)):
             self.env.process(self._proxy(n))
         if self.scenario.events:
+            self.deployment.start()
             leases.start(self)
 
     def _hear(self, what: int, i: int) -> None:
         """The data plane tells of something that cannot be seen from outside a node."""
         if what == CONNTRACK_FULL:
             self.note("conntrack table full", self.names[i] if i < len(self.names) else "outside")
+        elif what == POD_EMPTY and not self.emptied[i].triggered:
+            self.emptied[i].succeed()
 
     def connected(self, n: int) -> bool:
         """Node n reaches the API server."""
@@ -202,7 +217,7 @@ class Control:
             yield self.env.timeout(spread * self.clocks.watch_latency_s)
             yield self.env.timeout(proxy.runner.start_s(self.env.now) - self.env.now)
             wanted, boot = self.slices.latest, self.world.nodes[n].epoch
-            yield self.env.timeout(self.rules.sync_s(len(self.slices.pods), proxy.sync))
+            yield self.env.timeout(self.rules.sync_s(self.slices.endpoints, proxy.sync))
             if not self._proxying(n) or self.world.nodes[n].epoch != boot:
                 continue
             proxy.wanted, proxy.sync = wanted, "partial"
@@ -228,14 +243,18 @@ class Control:
         """Write a pod's conditions to the API server."""
         old = self.slices.pods[p]
         ending = old.terminating if terminating is None else terminating
-        node = old.node and self.names[int(self.world.pods[p].node)]
-        new = replace(
-            old, ready=ready and not ending, serving=ready, terminating=ending, node=node, gone=gone
-        )
-        if new != old:
-            self.slices.write(p, new)
-            if not self.dirty.triggered:
-                self.dirty.succeed()
+        new = replace(old, ready=ready and not ending, serving=ready, terminating=ending, gone=gone)
+        if new == old or old.gone:
+            return
+        self.slices.write(p, new)
+        self.write_slices()
+        if new.ready != old.ready:
+            self.deployment.notice(p)
+
+    def write_slices(self) -> None:
+        """Let the EndpointSlice controller know that something has changed."""
+        if not self.dirty.triggered:
+            self.dirty.succeed()
 
     def ready_here(self, n: int) -> bool:
         """Tell whether node n's kube-proxy knows of a ready endpoint of its own."""
@@ -246,10 +265,21 @@ class Control:
         self.proxies[n].sync = sync
         self._wake(self.proxies[n])
 
+    def begin(self) -> None:
+        """A planned change begins: the phase lasts until it is over."""
+        self.changes += 1
+        self.world.config.phase = DURING
+
+    def finish(self) -> None:
+        """A planned change is over."""
+        self.changes -= 1
+        self._settle()
+
     def disturb(self, dead: Sequence[int]) -> None:
         """Pods died: until every live node's rules know it, the rules lie about them."""
         self.dead.update(dead)
-        self.world.config.phase = DURING if dead else max(AFTER, self.world.config.phase)
+        calm = not dead and not self.changes
+        self.world.config.phase = max(AFTER, self.world.config.phase) if calm else DURING
         self.judge_all()
 
     def revive(self, pods: Sequence[int]) -> None:
@@ -270,6 +300,6 @@ class Control:
 
     def _settle(self) -> None:
         """End the phase of stale rules once no live node's rules name a dead pod."""
-        if self.world.config.phase == DURING and not self.lying:
+        if self.world.config.phase == DURING and not self.lying and not self.changes:
             self.world.config.phase = AFTER
             self.note("rules updated everywhere")

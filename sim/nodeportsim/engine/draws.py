@@ -34,6 +34,7 @@ CHECK = 20  # (node, check): which endpoint a balancer's check meets
 TURN = 21  # (node, sync): where an ipvs round robin starts
 WATCH = 22  # (node, sync): how long the watch takes to tell kube-proxy
 PRICE = 23  # (hash of a price's name, in two words, attempt): what the price is in this replication
+LIFE = 32  # (pod, event << 16 | crash): which pod is deleted first (0), phase of the relist after a crash
 
 EXPONENTIAL, CONSTANT, LOGNORMAL, UNIFORM = range(4)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from . import client, pod
-from .codes import ARRIVE, TIMER
+from .codes import ARRIVE, LC, TIMER, WLC
 from .dispatch import dispatch
 from .policy import choose, learn
-from .records import Flight, World
+from .records import Flight, Pod, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,6 +144,16 @@ class Interpreter:
         while len(self.world.flights) - self.world.counts.open_flights < need:
             self.world.counts.flight_free = double(self.world.flights, self.world.counts.flight_free)
         pod.reset_clients(self.world, t, p)
+
+    def make_room(self, pods: int, workers: int) -> None:
+        """Have rows for so many pods."""
+        w = self.world
+        counted = (*w.active, *w.inactive) if w.config.choice in (LC, WLC) else ()
+        for _ in range(pods - len(w.pods)):
+            w.pods.append(Pod(*([0] * len(Pod.__slots__))))
+            w.work_free_s.append([0.0] * workers)
+            for row in counted:
+                row.append(0)
 
     def add_endpoints(self, pods: Sequence[int]) -> int:
         """Store one more version of the endpoint list; where it begins."""

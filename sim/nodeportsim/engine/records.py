@@ -35,6 +35,8 @@ class Config:
     balancer_s: f8
     service_mean_s: f8
     service_sigma: f8
+    slowdown: f8  # 1: a container is as quick as ever from its start on
+    slow_start_s: f8
     no_route_s: f8
     rto_s: f8
     time_wait_s: f8
@@ -42,7 +44,6 @@ class Config:
     affinity_s: f8
     noisy: i4
     nodes: i4  # entry nodes; further ones only hold pods
-    pods: i4
     zones: i4
     choice: i4
     service_law: i4
@@ -274,10 +275,13 @@ class Pod:
 
     busy_s: f8
     hung_until_s: f8
+    started_s: f8  # its container, the last time
+    drained_s: f8  # when it was told to drain
     connections: i8
     requests: i8
     node: i4
-    up: i4
+    up: i4  # DOWN, SERVING or DRAINING
+    gone: i4  # 1: deleted, nobody has its address any more
     epoch: i4
     told: i4  # 1: its last death sent FIN or RST to its clients
     inside: i4

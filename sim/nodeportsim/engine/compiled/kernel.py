@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import simpy
 
-from nodeportsim.engine.codes import ARRIVE, TIMER
+from nodeportsim.engine.codes import ARRIVE, LC, TIMER, WLC
 from nodeportsim.engine.interpreter import announce
-from nodeportsim.engine.records import Connection, Flight, Request, World, struct
+from nodeportsim.engine.records import Connection, Flight, Pod, Request, World, struct
 
 from . import client as client_steps
 from . import pod as pod_steps
@@ -56,6 +56,7 @@ SLOTS = 2  # and takes at most this many slots of a pool.
 DELAYS = 8  # Timers of further delays go to the heap.
 RING = 1 << 10  # Events of a lane to begin with, a power of two; rings double when they run out,
 HEAP_ROOM = 1 << 10  # as does the heap.
+LEAST_ROOM = 16  # Pods.
 FREE = {"requests": "request_free", "connections": "connection_free", "flights": "flight_free"}
 
 
@@ -254,6 +255,19 @@ class Kernel:
         while self.state.pending + inside + MARGIN > len(self.handle.arrays["heap"]):
             self._double_heap()
         reset_clients(self.handle, float(t), int(p))
+
+    def make_room(self, pods: int, workers: int) -> None:
+        """Have rows for so many pods, and for some more: a rollout makes one after the other."""
+        have = len(self.world.pods)
+        if pods <= have:
+            return
+        more = max(pods - have, have // 4, LEAST_ROOM)
+        for name in ("active", "inactive") if self.world.config.choice in (LC, WLC) else ():
+            table = getattr(self.world, name)
+            self._place(name, np.concatenate([table, np.zeros((len(table), more), np.int64)], axis=1))
+        self._place("work_free_s", np.concatenate([self.world.work_free_s, np.zeros((more, workers))]))
+        rows = np.concatenate([self.world.pods, np.zeros(more, struct(Pod))])
+        self._place("pods", rows.view(np.recarray))
 
     def add_endpoints(self, pods: Sequence[int]) -> int:
         """Store one more version of the endpoint list; where it begins."""
