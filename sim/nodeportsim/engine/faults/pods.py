@@ -41,15 +41,15 @@ def crash_loop(control: Control, p: int, event: Event, number: int) -> Process:
     wait_s, crash = 0.0, 0
     while control.world.pods[p].up and control.env.now < end_s:
         crash += 1
+        control.note("pod crashed", event.target)
         kill(control, p, told=True)
         control.disturb([p])
         relist_s = control.uniform(draws.LIFE, p, number << 16 | crash) * control.clocks.kubelet_relist_s
         yield control.env.timeout(relist_s)
         control.set_pod(p, ready=False)
         yield control.env.timeout(max(0.0, wait_s - relist_s))
-        wait_s = (
-            min(max(2.0 * wait_s, FIRST_BACKOFF_S), MOST_BACKOFF_S) if event.alive_s < FORGIVEN_S else 0.0
-        )
+        forgiven = event.alive_s >= FORGIVEN_S
+        wait_s = 0.0 if forgiven else min(max(2.0 * wait_s, FIRST_BACKOFF_S), MOST_BACKOFF_S)
         control.env.process(bring_up(control, p))
         yield control.env.timeout(control.scenario.pods.startup_s + event.alive_s)
     if control.env.now >= end_s:
