@@ -292,3 +292,10 @@ def test_a_node_that_shuts_down_lets_its_pods_drain_where_they_know_how_to() -> 
 
     assert causes(serving) == ["ok"]
     assert causes(draining) == ["refused"]
+
+
+def test_a_container_that_dies_while_its_pod_terminates_is_not_started_again() -> None:
+    crash = Event(at_s=AT_S + 1.0, fault="pod-crash", pod="web-0", for_s=1.0)
+    result = run([5.5, 15.0], AWAY, crash, pods={"pre_stop_s": 20.0})
+
+    assert causes(result) == ["ok", "refused"]
