@@ -309,20 +309,6 @@ def _first_full(rows: list[Row]) -> str:
     return f"At {rate} connections/s the conntrack table is full ({first['series']})"
 
 
-def _lossless(rows: list[Row]) -> str:
-    """Say what a rollout costs without a sleep, and from which sleep on it costs next to nothing."""
-    rows = [row for row in _of(rows) if row["kind"] == "simulated"]
-    most = max(rows, key=lambda row: row["estimate"])
-    lossy = [row["pre_stop_s"] for row in rows if row["estimate"] >= 1 and row["series"] == most["series"]]
-    enough = min(
-        (row["pre_stop_s"] for row in rows if row["pre_stop_s"] > max(lossy, default=-1)), default=None
-    )
-    told = (
-        "no sleep is enough" if enough is None else f"less than one with a sleep of {significant(enough)} s"
-    )
-    return f"A rollout loses up to {count(round(most['estimate']))} requests ({most['series']}), {told}"
-
-
 def _plateaus(rows: list[Row]) -> str:
     """Say each series' share while nobody has noticed: the first half minute, before any detection."""
     early = [row for row in _of(rows) if 0 <= row["since_fault_s"] < _UNNOTICED_S]
@@ -382,15 +368,6 @@ CONNTRACK_WALL = Curve(
         Panel(title="the fullest node", y_label="conntrack entries", level="maximum"),
         Panel(title="requests", y_label="failed requests (%)"),
     ),
-)
-PRE_STOP = Curve(
-    name="pre_stop",
-    x="pre_stop_s",
-    x_label="preStop sleep (s)",
-    x_log=False,
-    subtitle="Failed requests of one rolling update, by what a pod does on SIGTERM",
-    finding=_lossless,
-    panels=(Panel(y_label="failed requests"),),
 )
 FAILURE_RETRY = Curve(
     name="failure_retry",
