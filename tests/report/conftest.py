@@ -93,6 +93,14 @@ def study() -> dict[str, pd.DataFrame]:
         ("p50 latency", "nftables", "iptables", -0.03, -0.04, -0.02),
         ("failed requests", "nftables", "iptables", 0.002, -0.01, 0.014),
     ]
+    against = [
+        (policy, panel, case, "simulated", value, None, None)
+        for panel, rows in enumerate(
+            ({"no retry": (28.6, 3.1), "next": (1.4, 0.2)}, {"no retry": (1, 1), "next": (1.4, 1.02)})
+        )
+        for policy, values in rows.items()
+        for case, value in zip(("power-off", "pod-crash"), values, strict=True)
+    ]
     differences = ["difference_ratio", "low_ratio", "high_ratio"]
     return {
         "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
@@ -101,5 +109,6 @@ def study() -> dict[str, pd.DataFrame]:
         "pre_stop": pd.DataFrame(rolled, columns=[*curve, "pre_stop_s"]),
         "failure_retry": pd.DataFrame(dying[: len(dying) // 2], columns=[*curve, "since_fault_s", "panel"]),
         "failure_keep_alive": pd.DataFrame(dying, columns=[*curve, "since_fault_s", "panel"]),
+        "policies": pd.DataFrame(against, columns=["series", "panel", "case", *curve[1:]]),
         "paired": pd.DataFrame(paired, columns=["metric", "variant", "baseline", *differences]),
     }

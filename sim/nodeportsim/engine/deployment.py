@@ -13,6 +13,7 @@ k8s:pkg/controller/replicaset, k8s:pkg/controller/controller_utils.go (ActivePod
 
 from __future__ import annotations
 
+from collections import Counter
 from math import frexp, inf
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ class Deployment:
         self.wanted = 0
         self.deleted: set[int] = set()
         self.ending: set[int] = set()  # Deleted, and still there.
-        self.cordoned: set[int] = set()  # Nodes that get no new pod.
+        self.cordoned: Counter[int] = Counter()  # Faults that keep new pods from a node.
         self.ready_s: dict[int, float] = {}  # Since when, where that is within the run.
         self.changed, self.moved = control.env.event(), control.env.event()
 
@@ -121,6 +122,7 @@ class Deployment:
         """Act upon every change."""
         while True:
             yield self.changed
+            yield from self.control.leadership.at_work()
             self.changed = self.control.env.event()
             self._resize()
             for pods, size in zip(self.sets, self.sizes, strict=True):
@@ -177,8 +179,8 @@ class Deployment:
 
     def _homes(self) -> list[int]:
         """List the nodes that take new pods."""
-        closed = self.control.unknown | self.cordoned
-        return [n for n in range(len(self.control.names)) if n not in closed]
+        nodes = range(len(self.control.names))
+        return [n for n in nodes if n not in self.control.unknown and not self.cordoned[n]]
 
     def _ranked(self, pods: Iterable[int]) -> list[int]:
         """Order pods as a ReplicaSet deletes them: unready, beside others of ours, ready for a short time."""

@@ -25,7 +25,7 @@ def create(control: Control, n: int) -> int:
     p, workers = len(control.slices.pods), control.scenario.pods.workers
     control.plane.make_room(p + 1, workers)
     pod = control.world.pods[p]
-    pod.node, pod.workers, pod.weight = n, workers, 1
+    pod.node, pod.workers, pod.weight, pod.slow = n, workers, 1, 1.0
     name = f"{control.scenario.service.name}-{p}"
     control.slices.add(Conditions(name=name, node=control.names[n], ready=False, serving=False))
     control.standing[n].add(p)
@@ -54,8 +54,8 @@ def bring_up(control: Control, p: int) -> Process:
         control.uniform(draws.RELIST, p, 2 * epoch) * control.scenario.pods.readiness_probe.period_s
     )
     pod = control.world.pods[p]
-    if pod.epoch == epoch and pod.up and control.connected(int(pod.node)):
-        control.set_pod(p, ready=True)
+    if pod.epoch == epoch and pod.up:
+        control.report(p, ready=True)
 
 
 def kill(control: Control, p: int, *, told: bool) -> None:
@@ -78,6 +78,8 @@ def terminate(control: Control, p: int) -> Process:
     yield from end_process(control, p)
     yield control.env.timeout(control.scenario.pods.teardown_s)
     _vanish(control, p)
+    yield from _heard(control, p)
+    control.set_pod(p, ready=False, gone=True)
 
 
 def _heard(control: Control, p: int) -> Process:
@@ -128,5 +130,4 @@ def _vanish(control: Control, p: int) -> None:
     control.standing[int(control.world.pods[p].node)].discard(p)
     control.gone_s[p] = control.env.now
     control.note("pod gone", control.slices.pods[p].name)
-    control.set_pod(p, ready=False, gone=True)
     control.deployment.forget(p)

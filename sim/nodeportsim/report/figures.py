@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodeportsim.errors import InputError
 from nodeportsim.report import canvas
-from nodeportsim.report.plots import curves, latency, paired, rollout, shares, stages, timeline
+from nodeportsim.report.plots import curves, latency, paired, policies, rollout, shares, stages, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +82,12 @@ PLOTS = {
     "pre_stop": _curve("Which preStop sleep makes a rolling update lossless?", rollout.PRE_STOP),
     "failure_retry": _curve("Which retry saves how much while a node is dead?", curves.FAILURE_RETRY),
     "failure_keep_alive": _curve("What does keep-alive make of a dead node?", curves.FAILURE_KEEP_ALIVE),
+    "policies": Plot(
+        question="Which client policy loses least in which failure, and at what load?",
+        frames=policies.frames,
+        text=policies.text,
+        draw=policies.draw,
+    ),
     "paired": Plot(
         question="What does a variant change?",
         frames=paired.frames,
