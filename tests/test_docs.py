@@ -383,6 +383,8 @@ def spec_holds(path: str, text: str) -> bool:
     if text == "-":
         return not value and value != 0
     said = yaml.safe_load(text) if not isinstance(value, str) else text
+    if isinstance(spec, type):  # It has required fields, so there is none of it to change.
+        return bool(value == said)
     fields = {f.alias: v for f, v in zip(type(spec).model_fields.values(), vars(spec).values(), strict=True)}
     try:
         return bool(getattr(type(spec).model_validate(fields | {field.alias: said}), name) == value)

@@ -211,6 +211,8 @@ class Prepared:
             failed=q.failed,
             in_flight=q.offered - q.succeeded - q.failed,
             attempts=q.tries,
+            hedges=0,
+            overtaken=0,
             errors=a["errors"][0],
             attempt_errors=a["errors"][1],
             latency=np.vstack([a["latency"], np.zeros((rest, C.BUCKETS), np.int64)]),

@@ -23,7 +23,7 @@ SYN_SENT_IPVS_S = 60.0  # IP_VS_TCP_S_SYN_RECV, ip_vs_proto_tcp.c; its end takes
 
 
 def port_rows(scenario: Scenario, shape: Shape) -> dict[str, Any]:
-    """Make the rows of ports: a row for each address and entry node, and one for each entry node and pod."""
+    """Make the rows of ports: a row for each address and entry node, and one for each pod and entry node."""
     nodes = scenario.cluster.nodes
     bound = [group for group in scenario.clients if group.source_ports]
     rows = sum(addresses(group) for group in bound) * nodes
@@ -69,8 +69,7 @@ def hosts(given: Clients, first: int) -> list[int]:
 
 def forget_ports(w: R.World, n: int) -> None:
     """Node `n` has lost its memory: conntrack's entries, and the ports it masquerades with."""
-    pods = int(w.config.pods)
     for row in range(n, len(w.ports), int(w.config.nodes)):
         w.entry_until_s[row][:] = [0.0] * len(w.entry_until_s[row])
-    for row in range(n * pods, min((n + 1) * pods, len(w.snat_free_s))):
+    for row in range(n, len(w.snat_free_s), int(w.config.nodes)):
         w.snat_free_s[row][:] = [0.0] * len(w.snat_free_s[row])

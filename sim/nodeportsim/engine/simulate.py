@@ -12,12 +12,13 @@ from nodeportsim.scenario.profile import load_profile
 
 from . import faults
 from .balancer import start as start_balancer
-from .build import Plain, Structs, world_of
+from .build import Plain, Structs, give_up_s, world_of
 from .codes import CAUSES, PHASES, STAGES
 from .control import Control
 from .interpreter import Interpreter
 from .policy import policy_of
 from .records import Trace, World
+from .resolver import start as start_resolver
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Shares = NDArray[np.float64]
 
 Engine = Literal["compiled", "simpy"]
-LONGEST_DRAIN_S = 200.0  # Without any limit of the client's, the kernel gives up a connect after 134.8 s.
+LONGEST_CONNECT_S = 135.0  # Without a limit of the client's, the kernel gives up a connect after 134.8 s.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,9 @@ class Replication:
 
     Attributes
     ----------
+    hedges, overtaken
+        Attempts that were further copies of one (hedging, happy eyeballs); attempts called off since another
+        copy won.
     errors, attempt_errors
         (causes,) failed requests by their last cause; failed attempts by theirs.
     latency, latency_sum_ns
@@ -55,9 +59,16 @@ class Replication:
     phases
         (phases, 3) offered, succeeded, failed by phase of intended arrival.
     nodes, pods
-        (n, 2) connections over the whole run; requests answered after warm-up.
+        (n, 2) connections over the whole run; requests answered after warm-up. Pods made within the run
+        come last, in order of their making.
+    lasting
+        (pods,) whether a pod stood from the beginning to the end.
+    pod_utilisation
+        (pods,) work accepted over what the workers can do while the pod stands and requests arrive.
     milestones
         (time_s, name, subject) of what the control plane and the faults did.
+    budget_refusals, ejections
+        retries that a retry budget forbade; nodes that clients ejected.
     trace
         Structured rows of resolved requests, where asked for, in order of their end.
     """
@@ -68,6 +79,8 @@ class Replication:
     failed: int
     in_flight: int
     attempts: int
+    hedges: int
+    overtaken: int
     errors: Counts
     attempt_errors: Counts
     latency: Counts
@@ -79,12 +92,15 @@ class Replication:
     phases: Counts
     nodes: Counts
     pods: Counts
+    lasting: NDArray[np.bool_]
     conntrack_peak: Counts
     conntrack_drops: int
     backlog_drops: int
     snat_drops: int
     retransmissions: int
     orphans: int
+    budget_refusals: int
+    ejections: int
     node_utilisation: Shares
     pod_utilisation: Shares
     milestones: tuple[tuple[float, str, str], ...]
@@ -150,6 +166,7 @@ def simulate(
     control.start()
     faults.start(control)
     start_balancer(control)
+    start_resolver(control)
     plane.start()
     _run(scenario, plane)
     if strays := int(plane.world.counts.strays):
@@ -170,22 +187,26 @@ def _plane(world: World, engine: Engine) -> Any:
 
 def drain_s(scenario: Scenario) -> float:
     """Longest time a request can take to be resolved: every attempt to its limits, every back-off."""
-    return (
-        scenario.run.drain_s if scenario.run.drain_s is not None else max(map(_deadline_s, scenario.clients))
-    )
+    if scenario.run.drain_s is not None:
+        return scenario.run.drain_s
+    return max(_deadline_s(group, scenario.cluster.nodes) for group in scenario.clients)
 
 
-def _deadline_s(group: Clients) -> float:
-    limits, retry = group.timeouts, group.retry
+def _deadline_s(group: Clients, nodes: int) -> float:
+    limits, retry, hedge = group.timeouts, group.retry, group.hedge
     if limits.total_s:
         return limits.total_s + 1.0
-    if not limits.connect_s or not limits.request_s:
-        return LONGEST_DRAIN_S
-    backoff_s = sum(
-        min(retry.backoff.max_s, retry.backoff.initial_s * retry.backoff.factor**k)
-        for k in range(retry.attempts)
+    decorrelated = retry.backoff.jitter == "decorrelated"
+    factor, first_s = (
+        (3.0, 3.0 * retry.backoff.initial_s)
+        if decorrelated
+        else (retry.backoff.factor, retry.backoff.initial_s)
     )
-    return retry.attempts * (limits.connect_s + limits.request_s + limits.pool_s) + backoff_s + 1.0
+    backoff_s = sum(min(retry.backoff.max_s, first_s * factor**k) for k in range(retry.attempts))
+    connect_s = limits.connect_s or LONGEST_CONNECT_S + group.entry.attempt_delay_s * (nodes - 1)
+    request_s = limits.request_s or limits.user_s or give_up_s(group.connections.tcp_retries)
+    copies_s = hedge.max * (hedge.delay_s + limits.pool_s)
+    return retry.attempts * (connect_s + request_s + limits.pool_s + copies_s) + backoff_s + 1.0
 
 
 def _run(scenario: Scenario, plane: Any) -> None:
@@ -202,7 +223,7 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
     """Read the world's counters."""
     w = plane.world
     counts, cores, duration_s = w.counts, len(w.cpu_free_s[0]), w.config.duration_s
-    nodes = w.nodes[: w.config.nodes]
+    nodes, pods = w.nodes[: w.config.nodes], w.pods[: len(control.slices.pods)]
     series = _array(w.series)
     causes = len(CAUSES)
     offered, succeeded, failed = int(counts.offered), int(counts.succeeded), int(counts.failed)
@@ -213,6 +234,8 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         failed=failed,
         in_flight=offered - succeeded - failed,
         attempts=int(counts.attempts),
+        hedges=int(counts.hedges),
+        overtaken=int(counts.overtaken),
         errors=_array(w.errors)[0],
         attempt_errors=_array(w.errors)[1],
         latency=_array(w.latency).reshape(len(PHASES), -1),
@@ -223,15 +246,20 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         second_latency_ns=series[:, 2 + causes],
         phases=_array(w.phases),
         nodes=_columns(nodes, "connections", "requests"),
-        pods=_columns(w.pods, "connections", "requests"),
+        pods=_columns(pods, "connections", "requests"),
+        lasting=np.array([_lasts(control, p) for p in range(len(pods))], np.bool_),
         conntrack_peak=_array(_column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
         snat_drops=int(counts.snat_drops),
         retransmissions=int(counts.retransmissions),
         orphans=int(counts.orphans),
+        budget_refusals=int(counts.budget_refusals),
+        ejections=int(counts.ejections),
         node_utilisation=_shares(nodes, cores * duration_s),
-        pod_utilisation=_shares(w.pods, control.scenario.pods.workers * duration_s),
+        pod_utilisation=_shares(
+            pods, control.scenario.pods.workers * _lives_s(control, len(pods), duration_s)
+        ),
         milestones=tuple(control.milestones),
         events=int(plane.events),
         trace=_trace(w),
@@ -251,9 +279,23 @@ def _columns(rows: Any, *names: str) -> Counts:
     return np.stack([_array(_column(rows, name)) for name in names], axis=1)
 
 
-def _shares(rows: Any, whole_s: float) -> Shares:
+def _shares(rows: Any, whole_s: float | Shares) -> Shares:
     """Which part of its time each was busy."""
     return np.array(_column(rows, "busy_s"), np.float64) / whole_s
+
+
+def _lasts(control: Control, p: int) -> bool:
+    """Tell whether a pod stood from the beginning to the end."""
+    return p not in control.born_s and p not in control.deployment.deleted
+
+
+def _lives_s(control: Control, pods: int, duration_s: float) -> Shares:
+    """How long each pod stood while requests arrived; infinite for one that came too late."""
+    lives_s = np.full(pods, duration_s)
+    for p in {*control.born_s, *control.gone_s}:
+        born_s, gone_s = control.born_s.get(p, 0.0), control.gone_s.get(p, np.inf)
+        lives_s[p] = min(gone_s, duration_s) - born_s
+    return np.where(lives_s > 0.0, lives_s, np.inf)
 
 
 def _trace(w: World) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import BASE, BUCKETS, SUB, SUCCEEDED
+from .codes import BASE, BUCKETS, COPIES, SUB, SUCCEEDED
 from .machine import float_bits, rare, step
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def trace(w: World, t: float, r: int, pod: int, cause: int) -> None:
     row.client = request.client
     row.node = request.node
     row.pod = pod
-    row.attempts = request.attempt + 1
+    row.attempts = request.attempt % COPIES + 1
     row.cause = cause
 
 

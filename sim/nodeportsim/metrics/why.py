@@ -33,7 +33,10 @@ _ENDINGS = {
     "pool_timeout": "waiting for a free connection",
     "rejected": "rejected with a 503",
     "total_timeout": "by total time-out",
+    "connection_lost": "on a connection found dead",
+    "server_error": "with a server error",
     "no_ports": "without a free source port",
+    "circuit_open": "at an open circuit breaker",
 }
 
 

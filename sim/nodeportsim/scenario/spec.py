@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law, Spec
-from nodeportsim.scenario.events import Event  # noqa: TC001 - pydantic reads it when it makes the class.
+from nodeportsim.scenario.events import Event, check_targets
 from nodeportsim.scenario.ports import Snat, check_cells
 from nodeportsim.scenario.quantities import (
     Count,
@@ -26,6 +26,7 @@ from nodeportsim.scenario.quantities import (
     Limit,
     Many,
     Name,
+    PodsOrShare,
     Positive,
     Rate,
     Ratio,
@@ -50,6 +51,7 @@ class Proxy(Spec):
         None, description="mode iptables: place in the linear chain until the first sync; default: drawn"
     )
     min_sync_period_s: Duration = 1.0
+    sync_period_s: Duration = Field(30.0, description="/healthz fails once a change waits twice as long")
 
 
 class Background(Spec):
@@ -96,6 +98,8 @@ class ControlPlane(Spec):
     watch_latency_s: Duration = 0.01
     toleration_s: Duration = 300.0
     kubelet_relist_s: Duration = Field(1.0, gt=0)
+    leader_lease_duration_s: Duration = Field(15.0, description="what a new leader waits")
+    leader_renew_deadline_s: Duration = Field(10.0, description="without the API the leader exits")
 
 
 class Conntrack(Spec):
@@ -181,6 +185,23 @@ class Probe(Spec):
     success_threshold: Positive = 1
 
 
+class Rollout(Spec):
+    """How the Deployment replaces its pods (defaults: k8s:pkg/apis/apps/v1/defaults.go)."""
+
+    max_surge: PodsOrShare = Field("25%", description="pods above the replicas; a share is rounded up")
+    max_unavailable: PodsOrShare = Field("25%", description="replicas that may miss; a share is rounded down")
+    min_ready_s: Duration = Field(0.0, description="ready for so long is available")
+
+
+class SlowStart(Spec):
+    """A container that has just started is slower: cold caches, code not compiled yet."""
+
+    slowdown: Annotated[float, Field(ge=1, le=1000, strict=False)] = Field(
+        1.0, description="how many times as long the first request takes"
+    )
+    over_s: Duration = Field(30.0, gt=0, description="until it takes as long as ever, in a straight line")
+
+
 class Pods(Spec):
     """What stands behind the Service."""
 
@@ -192,6 +213,15 @@ class Pods(Spec):
     startup_s: Duration = 2.0
     readiness_probe: Probe = Probe()
     termination_grace_period_seconds: Count = 30
+    pre_stop_s: Duration = Field(0.0, description="sleep between the deletion and SIGTERM")
+    on_term: Literal["ignore", "exit", "drain"] = Field(
+        "ignore",
+        description="what SIGTERM does. ignore: nothing, it serves until SIGKILL; exit: ends at once; "
+        "drain: takes no new connection, closes idle ones, ends when its work is done",
+    )
+    teardown_s: Duration = Field(0.1, description="from the process's end to the end of the pod's address")
+    rollout: Rollout = Rollout()
+    slow_start: SlowStart = SlowStart()
     placement: Many[Placement] = ()
 
 
@@ -211,7 +241,11 @@ class Balancer(Spec):
     policy: Literal["round-robin", "least-connections"] = "round-robin"
     check: Check = Check()
     latency_s: Duration = 0.0001
+    drain_s: Duration | None = Field(
+        None, description="connections to a node taken out are closed after it; default: kept"
+    )
     failover_s: Duration = Field(10.0, description="virtual IP: silence to takeover")
+    arp_s: Duration = Field(0.0, description="virtual IP: takeover to clients' packets arriving there")
 
 
 class Run(Spec):
@@ -254,9 +288,7 @@ class Scenario(Spec):
         if (given := len(self.pods.placement)) not in {0, self.service.replicas}:
             rule = f"must place each of the {self.service.replicas} replicas, or none"
             raise FieldError(rule, "pods", "placement", got=given)
-        happening = tuple(enumerate(self.events))
-        nodes: dict[Any, str | None] = {("events", e, "node"): event.node for e, event in happening}
-        nodes |= {("pods", "placement", p, "node"): pod.node for p, pod in enumerate(self.pods.placement)}
+        nodes = {("pods", "placement", p, "node"): pod.node for p, pod in enumerate(self.pods.placement)}
         check_known("node", self.cluster.names, nodes)
         zones = {("clients", g, "zone"): group.zone for g, group in enumerate(self.clients)}
         check_known("zone", self.cluster.zone_names, zones)
@@ -269,9 +301,27 @@ class Scenario(Spec):
             raise FieldError(rule, "run", "warmup", got=self.run.warmup_s)
         check_cells(self.clients, self.cluster.snat, self.cluster.nodes, self.service.replicas)
         names = [pod.name for pod in self.placement]
-        check_known("pod", names, {("events", e, "pod"): event.pod for e, event in happening})
+        check_targets(self.events, nodes=self.cluster.names, pods=names, zones=self.cluster.zone_names)
         if len(set(names)) != len(names):
             raise FieldError("must give every pod its own name", "pods", "placement")
+        return self
+
+    @model_validator(mode="after")
+    def _one_zone(self) -> Self:
+        """There is one DNS zone: it withdraws records for all who ask it, or for nobody."""
+        asking = {
+            g: c.entry.withdraw_s for g, c in enumerate(self.clients) if c.entry.policy == "dns-round-robin"
+        }
+        for g, withdraw_s in asking.items():
+            if withdraw_s != next(iter(asking.values())):
+                raise FieldError(
+                    "must be the same for all groups that ask DNS",
+                    "clients",
+                    g,
+                    "entry",
+                    "withdraw",
+                    got=withdraw_s,
+                )
         return self
 
     @property
