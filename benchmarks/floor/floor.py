@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 # Contraction would fuse a * b + c into one rounding and leave the engine's trace.
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = (
+    "-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC", f"-DCAUSES={len(C.CAUSES)}",
+)  # fmt: skip
 
 PRICE = np.dtype(
     [(f"{name}_s", "f8") for name in ("walk", "endpoint", "transit", "packet", "transit_packet")]
@@ -225,6 +227,7 @@ class Prepared:
             conntrack_peak=a["conntrack_peak"][: q.entries],
             conntrack_drops=q.conntrack_drops,
             backlog_drops=q.backlog_drops,
+            snat_drops=0,
             retransmissions=q.retransmissions,
             orphans=q.orphans,
             node_utilisation=a["node_busy_s"][: q.entries] / (q.cores * q.duration_s),

@@ -11,9 +11,9 @@ import nodeportsim.engine
 
 FOLDER = Path(nodeportsim.engine.__file__).parent
 STEP_FILES = (
-    "arrivals", "client", "connections", "dispatch", "draws", "entry", "liveness", "node", "pod", "pools",
-    "race", "tally", "wire",
-)  # fmt: skip
+    *("arrivals", "attempts", "choice", "client", "connections", "dispatch", "draws", "entry", "liveness"),
+    *("node", "pace", "pod", "pools", "ports", "race", "restraint", "tally", "wire"),
+)
 FORBIDDEN = (
     ast.Try, ast.Raise, ast.Assert, ast.With, ast.Lambda, ast.ListComp, ast.DictComp, ast.SetComp,
     ast.GeneratorExp, ast.JoinedStr, ast.List, ast.Dict, ast.Set, ast.Yield, ast.Global, ast.Nonlocal,

@@ -10,7 +10,7 @@ from nodeportsim.engine.codes import CAUSES, SUCCEEDED
 from nodeportsim.engine.simulate import simulate
 from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, KeepAlive, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.spec import Cluster, Event, Placement, Pods, Run, Scenario, Service
+from nodeportsim.scenario.spec import Balancer, Cluster, Event, Placement, Pods, Run, Scenario, Service
 
 if TYPE_CHECKING:
     from nodeportsim.engine.simulate import Replication
@@ -80,6 +80,36 @@ def test_a_dead_idle_connection_is_dropped_after_the_time_and_all_probes(after_s
     heard_s = kept((1.0,), connections).trace["ended_s"][0]
     result = kept((1.0, heard_s + DEAD_AFTER_S + after_s), connections, off(2.0))
     assert ends(result) == ["succeeded", end]
+
+
+@pytest.mark.parametrize("fault", ["cut", "cut-in", "cut-out"])
+def test_a_probe_needs_both_ways_of_its_path(fault: str) -> None:
+    cut = Event(at_s=2.0, fault=fault, node="node-1")
+    heard_s = kept((1.0,), pool(keep_alive=KEEP)).trace["ended_s"][0]
+    result = kept((1.0, heard_s + DEAD_AFTER_S + SHORTLY_S), pool(keep_alive=KEEP), cut)
+    assert ends(result) == ["succeeded"] * 2
+
+
+def test_the_new_owner_of_a_virtual_ip_resets_a_connection_it_does_not_know() -> None:
+    """Without probes it is the next request that gets the RST."""
+    scenario = Scenario(
+        cluster=Cluster(nodes=2),
+        service=Service(replicas=1),
+        pods=Pods(placement=(Placement(name="web-0", node="node-2"),)),
+        events=(off(2.0),),
+        run=Run(duration_s=20.0),
+        balancer=Balancer(failover_s=1.0),
+    )
+    for keep, end in ((KeepAlive(), "reset"), (KEEP, "succeeded")):
+        clients = Clients(
+            count=1,
+            arrivals="trace",
+            trace_s=(1.0, 15.0),
+            entry=Entry(policy="virtual-ip"),
+            connections=pool(keep_alive=keep),
+        )
+        result = simulate(scenario.model_copy(update={"clients": (clients,)}), engine="simpy", trace=10)
+        assert ends(result) == ["succeeded", end]
 
 
 def test_without_probes_nothing_tells_that_an_idle_connection_is_dead() -> None:

@@ -11,9 +11,11 @@ import numpy as np
 
 from nodeportsim.scenario.network import paths
 
+from . import build_restraint
 from . import codes as C  # noqa: N812 - a table, as short as its entries are many.
 from . import records as R  # noqa: N812 - as above.
 from .draws import CONSTANT, EXPONENTIAL, LOGNORMAL, UNIFORM
+from .port_rows import configure_ports, hosts, port_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,10 @@ ENTRY = {
 }  # fmt: skip
 ARRIVALS = {"poisson": C.POISSON, "fixed": C.FIXED, "bursty": C.BURSTY, "trace": C.TRACE}
 REUSE = {"none": C.NO_REUSE, "lifo": C.LIFO, "fifo": C.FIFO, "random": C.ANY}
-JITTER = {"none": C.JITTER_NONE, "equal": C.JITTER_EQUAL, "full": C.JITTER_FULL}
+JITTER = {
+    "none": C.JITTER_NONE, "equal": C.JITTER_EQUAL, "full": C.JITTER_FULL,
+    "decorrelated": C.JITTER_DECORRELATED,
+}  # fmt: skip
 SCHEDULERS = {"rr": C.RR, "wrr": C.WRR, "lc": C.LC, "wlc": C.WLC, "sh": C.SH}
 
 SYN_AT_S = {
@@ -153,6 +158,8 @@ def world_of(
         sticky=shape.table(R.Sticky, nodes + outside, clients if affinity else 0),
         active=shape.grid(nodes + outside, pods if counted else 0, 0),
         inactive=shape.grid(nodes + outside, pods if counted else 0, 0),
+        **port_rows(scenario, shape),
+        **build_restraint.tables(scenario, shape),
         memory=shape.grid(clients, cells * nodes, 0.0),
         syn_at_s=shape.grid(len(SYN_AT_S), schedule_width, inf),
         trace_s=shape.numbers([t for g in scenario.clients for t in g.trace_s], "f8"),
@@ -171,6 +178,7 @@ def world_of(
     _fill_nodes(world, scenario, network, shape)
     _fill_pods(world, scenario, shape)
     _fill_clients(world, scenario, network, shape)
+    configure_ports(world, scenario)
     _link(world)
     return world
 
@@ -220,7 +228,7 @@ def _fill_nodes(w: R.World, scenario: Scenario, network: Paths, shape: Shape) ->
     """Fill in the nodes; what stands outside the cluster counts as one more, in the first zone."""
     zones = [*network.node_zone, 0][: len(w.nodes)]
     most = conntrack_max(scenario)
-    shape.fill(w.nodes, up=1, zone=zones, healthy=1, conntrack_max=most, booted_s=-1e300)
+    shape.fill(w.nodes, up=1, slow=1.0, zone=zones, healthy=1, listed=1, conntrack_max=most, booted_s=-1e300)
     for remembered in w.sticky:
         shape.fill(remembered, pod=-1)
 
@@ -237,16 +245,18 @@ def _fill_pods(w: R.World, scenario: Scenario, shape: Shape) -> None:
     where: dict[str | None, int] = {name: n for n, name in enumerate(scenario.cluster.names)}
     where[None] = len(where)
     nodes = [where[place.node] for place in scenario.placement]
-    shape.fill(w.pods, node=nodes, up=1, workers=scenario.pods.workers, weight=1)
+    shape.fill(w.pods, node=nodes, up=1, slow=1.0, workers=scenario.pods.workers, weight=1)
 
 
 def _fill_clients(w: R.World, scenario: Scenario, network: Paths, shape: Shape) -> None:
     first = trace_first = 0
     for g, given in enumerate(scenario.clients):
         _fill_group(w.groups[g], given, first, trace_first, w.config.nodes)
+        build_restraint.fill(w, w.groups[g], given)
         clients = w.clients[first : first + given.count]
         homes = [_home(given, place, w) for place in range(given.count)]
         shape.fill(clients, group=g, resolved_s=-1.0, home=homes, zone=network.client_zone[g])
+        shape.fill(clients, host=hosts(given, first))
         shape.fill(clients, idle_head=-1, idle_tail=-1, wait_head=-1, wait_tail=-1)
         first, trace_first = first + given.count, trace_first + len(given.trace_s)
 
@@ -285,6 +295,8 @@ def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int, no
         backoff.max_s,
     )
     group.jitter = JITTER[backoff.jitter]
+    group.ignore_ttl_ratio = given.entry.ignore_ttl_ratio
+    group.withdrawing = int(given.entry.withdraw_s is not None)
     think = given.think_time
     group.think_law, group.think_mean_s, group.think_sigma = LAWS[think.dist], think.mean_s, sigma_of(think)
     group.syn_schedule = list(SYN_AT_S).index(given.syn_schedule)

@@ -9,49 +9,53 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .arrivals import gap_s, think_s, trace_at, want
+from .arrivals import gap_s, trace_at
+from .attempts import attempt, fail_attempt, finish
 from .codes import (
-    BACKING_OFF,
     CONNECT_TIMEOUT,
     CONNECTING,
     CONNECTION_LOST,
     CONNECTION_REFUSED,
     CONNECTION_RESET,
-    COPIES,
     CUSTOM,
     DATA_AGAIN,
     DATA_AT_NODE,
     HOST_UNREACHABLE,
-    JITTER_EQUAL,
-    JITTER_FULL,
     NEVER_S,
+    NO_PORTS,
     NO_REUSE,
-    OUTRUN,
     OVERLOADED,
     POOL_TIMEOUT,
     POOL_WAIT,
     REQUEST_TIMEOUT,
-    RETRY,
+    SERVER_ERROR,
     SUCCEEDED,
     TOTAL_TIMEOUT,
     TRACE,
+    VIRTUAL_IP,
     WAITING,
     WATCH,
 )
-from .connections import abandon, acquire, dial, release, send_request, send_syn, serve_waiting, share
-from .draws import ARRIVAL, ATTEMPT, BACKOFF, draw_law, uniform2, uniform4
+from .connections import (
+    aim,
+    follow,
+    release,
+    send_request,
+    send_syn,
+    serve_waiting,
+    share,
+)
+from .draws import ARRIVAL, draw_law, uniform2
 from .entry import learn
 from .liveness import carried, give_up, lose, probe, start_probes
-from .machine import after, arrival, at, disarm, rare, step
-from .pools import free_flight, free_request, new_request, remove_waiting
-from .race import begin_copy, copy_request, goes_on, leave, overtake
+from .machine import arrival, at, rare, step
+from .pools import free_flight, new_request, remove_waiting
+from .race import overtake
+from .restraint import note_success
 from .tally import (
-    count_attempt_error,
     count_connection,
-    count_failure,
     count_offered,
     count_success,
-    note_end,
 )
 from .wire import client_path_s, travel
 
@@ -90,71 +94,6 @@ def arrive(w: World, t: float, c: int) -> None:
 
 
 @step
-def attempt(w: World, t: float, r: int) -> None:
-    """Begin an attempt with draws of its own."""
-    prepare(w, t, r)
-    acquire(w, t, r)
-
-
-@step
-def prepare(w: World, t: float, r: int) -> None:
-    """Draw for an attempt, and count it."""
-    request = w.requests[r]
-    request.u_node, request.u_pod, request.u_core, request.u_peer = uniform4(
-        w.config.key0, w.config.key1, ATTEMPT, request.client, request.number, request.attempt
-    )
-    request.attempt_s = t
-    request.syn_backoff_s = 0.0
-    request.rules_s = 0.0
-    request.node_queue_s = 0.0
-    if request.born_s >= w.config.warmup_s:
-        w.counts.attempts += 1
-
-
-@rare
-def again(w: World, t: float, r: int) -> None:
-    """Begin a further attempt; a copy of a connect dials whatever the pool holds."""
-    request = w.requests[r]
-    if request.attempt >= COPIES and w.groups[w.clients[request.client].group].dials:
-        prepare(w, t, r)
-        dial(w, t, r)
-    else:
-        attempt(w, t, r)
-
-
-@rare
-def copy(w: World, t: float, f: int) -> None:
-    """Nothing has come of an attempt within the delay: another copy of it goes."""
-    flight = w.flights[f]
-    r = flight.request
-    request = w.requests[r]
-    void = request.life != flight.life
-    if w.groups[w.clients[flight.client].group].dials and request.state != CONNECTING:
-        void = True
-    free_flight(w, f)
-    if not void:
-        again(w, t, copy_request(w, t, r))
-
-
-@rare
-def outrun(w: World, t: float, r: int) -> None:
-    """Another copy has won: let go of this one's connection, as after a time-out, and call on the next."""
-    request = w.requests[r]
-    group = w.groups[w.clients[request.client].group]
-    k = request.connection
-    if request.twin >= 0:
-        at(w, t, OUTRUN, request.twin)
-    if k >= 0:
-        if group.policy == CUSTOM:
-            learn(w, t, r, 0)
-        if group.streams > 1 and w.connections[k].heard_s > 0.0:
-            release(w, t, k)
-        else:
-            abandon(w, t, k)
-    free_request(w, r)
-
-
-@step
 def established(w: World, t: float, f: int) -> None:
     """SYN-ACK: the connection stands, the request goes out."""
     flight = w.flights[f]
@@ -166,6 +105,7 @@ def established(w: World, t: float, f: int) -> None:
     connection = w.connections[flight.connection]
     connection.pod_epoch = flight.pod_epoch
     connection.heard_s = t
+    connection.answered = 1
     request.syn_backoff_s = flight.sent_s - request.syn_s
     request.rules_s = flight.rules_s
     request.node_queue_s = flight.node_queue_s
@@ -193,8 +133,11 @@ def reply(w: World, t: float, f: int) -> None:
         free_flight(w, f)
         return
     count_success(w, t, r, f)
-    if w.groups[w.clients[request.client].group].policy == CUSTOM:
+    group = w.groups[w.clients[request.client].group]
+    if group.policy == CUSTOM:
         learn(w, t, r, 1)
+    if group.restrained != 0:
+        note_success(w, t, r)
     pod = flight.pod
     free_flight(w, f)
     w.connections[request.connection].heard_s = t
@@ -268,9 +211,21 @@ def rejected(w: World, t: float, f: int) -> None:
 
 
 @rare
+def erred(w: World, t: float, f: int) -> None:
+    """The application's 500."""
+    turned_down(w, t, f, WAITING, SERVER_ERROR)
+
+
+@rare
 def no_route(w: World, t: float, f: int) -> None:
     """ICMP host unreachable: connect() gives EHOSTUNREACH."""
     turned_down(w, t, f, CONNECTING, HOST_UNREACHABLE)
+
+
+@rare
+def unbound(w: World, t: float, f: int) -> None:
+    """No source port is free: connect() gives EADDRNOTAVAIL."""
+    turned_down(w, t, f, CONNECTING, NO_PORTS)
 
 
 @rare
@@ -283,11 +238,14 @@ def syn_again(w: World, t: float, f: int) -> None:
         free_flight(w, f)
         return
     free_flight(w, f)
-    schedule = w.syn_at_s[w.groups[w.clients[request.client].group].syn_schedule]
+    group = w.groups[w.clients[request.client].group]
+    schedule = w.syn_at_s[group.syn_schedule]
     if schedule[request.syn + 1] > NEVER_S:
         fail_attempt(w, t, r, CONNECT_TIMEOUT)
     else:
         w.counts.retransmissions += 1
+        if group.policy == VIRTUAL_IP:
+            follow(w, t, r)
         send_syn(w, t, r)
 
 
@@ -298,8 +256,10 @@ def data_again(w: World, t: float, f: int) -> None:
     request = w.requests[flight.request]
     if request.life != flight.life or request.state != WAITING:
         free_flight(w, f)
-    else:
-        travel(w, t, client_path_s(w, flight.client, flight.node), DATA_AT_NODE, f, DATA_AGAIN)
+        return
+    if w.groups[w.clients[request.client].group].policy == VIRTUAL_IP:
+        aim(w, f)
+    travel(w, t, client_path_s(w, flight.client, flight.node), DATA_AT_NODE, f, DATA_AGAIN)
 
 
 @rare
@@ -318,70 +278,3 @@ def timer(w: World, t: float, r: int) -> None:
     if group.total_s > 0.0 and t >= request.born_s + group.total_s:
         cause = TOTAL_TIMEOUT
     fail_attempt(w, t, r, cause)
-
-
-@rare
-def fail_attempt(w: World, t: float, r: int, cause: int) -> None:
-    """This attempt is over: let go of its connection, then back off and try again, or give up."""
-    request = w.requests[r]
-    group = w.groups[w.clients[request.client].group]
-    k = request.connection
-    request.connection = -1
-    request.life += 1
-    disarm(w, r)
-    count_attempt_error(w, r, cause)
-    request.failed_s += t - request.attempt_s
-    if k >= 0:
-        if group.policy == CUSTOM:
-            learn(w, t, r, 0)
-        if cause == OVERLOADED or (cause == REQUEST_TIMEOUT and group.streams > 1):
-            release(w, t, k)
-        else:
-            w.connections[k].reset = int(cause in (CONNECTION_REFUSED, CONNECTION_RESET))
-            abandon(w, t, k)
-    if group.copies > 0 and goes_on(w, r, cause):
-        begin_copy(w, r)
-        again(w, t, r)
-        return
-    if request.twin >= 0:
-        leave(w, r)
-        free_request(w, r)
-        return
-    request.attempt %= COPIES
-    wait_s = backoff_s(w, r)
-    late = group.total_s > 0.0 and t + wait_s >= request.born_s + group.total_s
-    if request.attempt + 1 >= group.attempts or cause == TOTAL_TIMEOUT or late:
-        count_failure(w, r, cause)
-        finish(w, t, r, -1, cause)
-        return
-    request.attempt += 1
-    request.state = BACKING_OFF
-    request.backoff_s += wait_s
-    after(w, t, wait_s, RETRY, r)
-
-
-@rare
-def backoff_s(w: World, r: int) -> float:
-    """Wait before the next attempt: exponential, bounded, spread (Brooker 2015, full and equal jitter)."""
-    request = w.requests[r]
-    group = w.groups[w.clients[request.client].group]
-    power = 1.0
-    for _ in range(request.attempt):  # `**` is not the same in both loads: the last bit of pow() may differ.
-        power *= group.backoff_factor
-    wait_s = min(group.backoff_max_s, group.backoff_s * power)
-    u, _ = uniform2(w.config.key0, w.config.key1, BACKOFF, request.client, request.number, request.attempt)
-    if group.jitter == JITTER_FULL:
-        return wait_s * u
-    if group.jitter == JITTER_EQUAL:
-        return wait_s * (0.5 + 0.5 * u)
-    return wait_s
-
-
-@step
-def finish(w: World, t: float, r: int, pod: int, cause: int) -> None:
-    """The request is resolved; a closed-loop client thinks, then wants the next."""
-    c = w.requests[r].client
-    note_end(w, t, r, pod, cause)
-    free_request(w, r)
-    if w.groups[w.clients[c].group].closed:
-        want(w, t + think_s(w, c, w.clients[c].number), c)

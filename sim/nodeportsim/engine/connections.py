@@ -18,6 +18,7 @@ from .codes import (
     DATA_AGAIN,
     DATA_AT_NODE,
     EXPIRE,
+    FORGOTTEN,
     LC,
     LIFO,
     NO_REUSE,
@@ -25,6 +26,8 @@ from .codes import (
     REFUSED,
     SYN_AGAIN,
     SYN_AT_NODE,
+    UNBOUND,
+    VIRTUAL_IP,
     WAITING,
     WATCH,
     WLC,
@@ -32,7 +35,7 @@ from .codes import (
 from .draws import POOL, uniform2
 from .entry import choose_node
 from .machine import after, arm, at, disarm, prefetch, rare, step
-from .node import untrack
+from .node import copy_pin, untrack
 from .pools import (
     free_connection,
     new_connection,
@@ -43,6 +46,7 @@ from .pools import (
     push_waiting,
     unlink_idle,
 )
+from .ports import let_go_ports, take_port
 from .race import set_copy
 from .wire import client_path_s, travel
 
@@ -169,6 +173,9 @@ def connect(w: World, t: float, r: int) -> None:
     if w.groups[w.clients[c].group].policy == BALANCER:
         w.nodes[connection.node].active += 1
     limit(w, t, r, w.groups[w.clients[c].group].connect_s)
+    if w.groups[w.clients[c].group].ports > 0 and not take_port(w, t, r):
+        at(w, t, UNBOUND, new_flight(w, t, r))
+        return
     look_ahead(w, connection.node, request.u_pod)
     send_syn(w, t, r)
     if w.groups[w.clients[c].group].copies > 0:
@@ -235,6 +242,8 @@ def send_request(w: World, t: float, r: int, f: int) -> None:
     request = w.requests[r]
     request.state = WAITING
     limit(w, t, r, w.groups[w.clients[request.client].group].request_s)
+    if w.groups[w.clients[request.client].group].policy == VIRTUAL_IP:
+        aim(w, f)
     w.flights[f].sent_s = t
     w.flights[f].tries = 0
     w.flights[f].first = int(w.connections[request.connection].requests <= 1)
@@ -323,8 +332,22 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
     """Close connection `k`: conntrack keeps its entries for a while, ipvs moves it to inactive."""
     connection = w.connections[k]
     c = connection.client
+    n = connection.node
+    forget(w, t, k, ended_s)
+    if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:
+        w.nodes[n].active -= 1
+    w.clients[c].open -= 1
+    free_connection(w, k)
+
+
+@step
+def forget(w: World, t: float, k: int, ended_s: float) -> None:
+    """Let the nodes of connection `k`, which ended at `ended_s`, let go of its entries in their time."""
+    connection = w.connections[k]
     n, m, p = connection.node, connection.peer, connection.pod
     end_s = ended_s + (w.config.close_s if connection.reset else w.config.time_wait_s)
+    if w.config.ports != 0:
+        end_s = let_go_ports(w, k, ended_s, end_s)
     if connection.tracked >= 1 and w.nodes[n].epoch == connection.node_epoch:
         untrack(w, t, n, end_s)
         if w.config.choice == LC or w.config.choice == WLC:
@@ -333,7 +356,28 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
             after(w, t, w.config.time_wait_s, EXPIRE, n * w.config.pods + p)
     if connection.tracked > 1 and w.nodes[m].epoch == connection.peer_epoch:
         untrack(w, t, m, end_s)
-    if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:
-        w.nodes[n].active -= 1
-    w.clients[c].open -= 1
-    free_connection(w, k)
+
+
+@rare
+def follow(w: World, t: float, r: int) -> None:
+    """Let the next SYN to a virtual IP go to its present owner, who knows nothing of the last one."""
+    request = w.requests[r]
+    connection = w.connections[request.connection]
+    if connection.node != w.config.leader:
+        forget(w, t, request.connection, t)
+        connection.node = w.config.leader
+        connection.pod = -1
+        connection.peer = -1
+        connection.tracked = 0
+        connection.snat_port = -1
+        request.node = connection.node
+
+
+@rare
+def aim(w: World, f: int) -> None:
+    """Let data for a virtual IP go to its present owner, who may know nothing of the connection."""
+    flight = w.flights[f]
+    flight.node = w.config.leader
+    copy_pin(w, f)
+    if flight.node != w.connections[flight.connection].node:
+        flight.node_epoch = FORGOTTEN

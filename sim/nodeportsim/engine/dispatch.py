@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import client, node, pod
+from . import attempts, client, node, pod
 from .codes import (
     ARRIVE,
     COPY,
@@ -14,6 +14,7 @@ from .codes import (
     DATA_AT_POD,
     ESTABLISHED,
     EXPIRE,
+    FAULTY,
     NO_ROUTE,
     OUTRUN,
     POD_DONE,
@@ -28,6 +29,7 @@ from .codes import (
     SYN_AT_PEER,
     SYN_AT_POD,
     TIMER,
+    UNBOUND,
     WATCH,
 )
 from .machine import rare, step
@@ -94,17 +96,21 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
         client.reset(w, t, i)
     elif kind == REJECTED:
         client.rejected(w, t, i)
+    elif kind == FAULTY:
+        client.erred(w, t, i)
     elif kind == NO_ROUTE:
         client.no_route(w, t, i)
     elif kind == RETRY:
-        client.again(w, t, i)
+        attempts.attempt(w, t, i)
     elif kind == TIMER:
         client.timer(w, t, i)
+    elif kind == UNBOUND:
+        client.unbound(w, t, i)
     elif kind == EXPIRE:
         node.expire(w, t, i)
     elif kind == COPY:
-        client.copy(w, t, i)
+        attempts.copy(w, t, i)
     elif kind == OUTRUN:
-        client.outrun(w, t, i)
+        attempts.outrun(w, t, i)
     elif kind == WATCH:
         client.watch(w, t, i)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import simpy
 
-from . import arrivals, pod
+from . import arrivals, pace, pod
 from .codes import ARRIVE, TIMER
 from .dispatch import dispatch
 from .policy import choose, learn
@@ -141,10 +141,18 @@ class Interpreter:
 
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""
-        need = self.world.pods[p].inside + 2
-        while len(self.world.flights) - self.world.counts.open_flights < need:
-            self.world.counts.flight_free = double(self.world.flights, self.world.counts.flight_free)
+        self._room_for(self.world.pods[p].inside)
         pod.reset_clients(self.world, t, p)
+
+    def stretch(self, t: float, n: int, p: int, factor: float) -> None:
+        """Let what pods have to do take longer, or less."""
+        self._room_for(self.world.counts.open_flights)
+        pace.stretch(self.world, t, n, p, factor)
+
+    def _room_for(self, packets: int) -> None:
+        """Have room for so many more packets."""
+        while len(self.world.flights) - self.world.counts.open_flights < packets + 2:
+            self.world.counts.flight_free = double(self.world.flights, self.world.counts.flight_free)
 
     def add_endpoints(self, pods: Sequence[int]) -> int:
         """Store one more version of the endpoint list; where it begins."""

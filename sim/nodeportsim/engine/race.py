@@ -55,6 +55,8 @@ def copy_request(w: World, t: float, r: int) -> int:
     new.pool_wait_s = old.pool_wait_s
     new.failed_s = old.failed_s + (t - old.attempt_s)
     new.backoff_s = old.backoff_s
+    new.slept_s = old.slept_s
+    new.circuit_turn = old.circuit_turn
     new.number = old.number
     new.client = old.client
     new.connection = -1

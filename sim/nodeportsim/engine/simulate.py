@@ -18,6 +18,7 @@ from .control import Control
 from .interpreter import Interpreter
 from .policy import policy_of
 from .records import Trace, World
+from .resolver import start as start_resolver
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,6 +62,8 @@ class Replication:
         (n, 2) connections over the whole run; requests answered after warm-up.
     milestones
         (time_s, name, subject) of what the control plane and the faults did.
+    budget_refusals, ejections
+        retries that a retry budget forbade; nodes that clients ejected.
     trace
         Structured rows of resolved requests, where asked for, in order of their end.
     """
@@ -87,8 +90,11 @@ class Replication:
     conntrack_peak: Counts
     conntrack_drops: int
     backlog_drops: int
+    snat_drops: int
     retransmissions: int
     orphans: int
+    budget_refusals: int
+    ejections: int
     node_utilisation: Shares
     pod_utilisation: Shares
     milestones: tuple[tuple[float, str, str], ...]
@@ -154,6 +160,7 @@ def simulate(
     control.start()
     faults.start(control)
     start_balancer(control)
+    start_resolver(control)
     plane.start()
     _run(scenario, plane)
     if strays := int(plane.world.counts.strays):
@@ -183,10 +190,13 @@ def _deadline_s(group: Clients, nodes: int) -> float:
     limits, retry, hedge = group.timeouts, group.retry, group.hedge
     if limits.total_s:
         return limits.total_s + 1.0
-    backoff_s = sum(
-        min(retry.backoff.max_s, retry.backoff.initial_s * retry.backoff.factor**k)
-        for k in range(retry.attempts)
+    decorrelated = retry.backoff.jitter == "decorrelated"
+    factor, first_s = (
+        (3.0, 3.0 * retry.backoff.initial_s)
+        if decorrelated
+        else (retry.backoff.factor, retry.backoff.initial_s)
     )
+    backoff_s = sum(min(retry.backoff.max_s, first_s * factor**k) for k in range(retry.attempts))
     connect_s = limits.connect_s or LONGEST_CONNECT_S + group.entry.attempt_delay_s * (nodes - 1)
     request_s = limits.request_s or limits.user_s or give_up_s(group.connections.tcp_retries)
     copies_s = hedge.max * (hedge.delay_s + limits.pool_s)
@@ -234,8 +244,11 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         conntrack_peak=_array(_column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
+        snat_drops=int(counts.snat_drops),
         retransmissions=int(counts.retransmissions),
         orphans=int(counts.orphans),
+        budget_refusals=int(counts.budget_refusals),
+        ejections=int(counts.ejections),
         node_utilisation=_shares(nodes, cores * duration_s),
         pod_utilisation=_shares(w.pods, control.scenario.pods.workers * duration_s),
         milestones=tuple(control.milestones),

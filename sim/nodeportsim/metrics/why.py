@@ -34,6 +34,9 @@ _ENDINGS = {
     "rejected": "rejected with a 503",
     "total_timeout": "by total time-out",
     "connection_lost": "on a connection found dead",
+    "server_error": "with a server error",
+    "no_ports": "without a free source port",
+    "circuit_open": "at an open circuit breaker",
 }
 
 
@@ -113,6 +116,8 @@ def _exhausted(summary: Mapping[str, Any]) -> str | None:
         return "the Service has no endpoints"
     if saturation["conntrack_drops"]:
         return f"full connection tracking tables dropped {saturation['conntrack_drops']:,} SYNs"
+    if saturation["snat_drops"]:
+        return f"nodes without a free masquerade port dropped {saturation['snat_drops']:,} SYNs"
     for kind, who in (("pods", "pods were given"), ("nodes", "nodes' CPUs were given")):
         busy = saturation[kind]["hottest"]["estimate"]
         if busy >= FULL:

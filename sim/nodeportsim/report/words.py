@@ -29,6 +29,9 @@ CAUSES = {
     "rejected": "rejected (503)",
     "total_timeout": "total time-out",
     "connection_lost": "connection lost",
+    "server_error": "server error (500)",
+    "no_ports": "no free source port",
+    "circuit_open": "circuit open",
 }
 STAGES = {
     "pool_wait": "pool wait",

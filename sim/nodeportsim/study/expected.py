@@ -28,7 +28,7 @@ JITTER_MEAN = {"none": 1.0, "equal": 0.75, "full": 0.5}
 
 def closed_forms(scenario: Scenario) -> dict[str, float]:
     """Give the expected value of every metric that theory knows for this scenario."""
-    if len(scenario.clients) != 1 or scenario.clients[0].loop != "open" or _races(scenario.clients[0]):
+    if len(scenario.clients) != 1 or scenario.clients[0].loop != "open" or not _plain(scenario.clients[0]):
         return {}
     if scenario.events:
         return _failure(scenario)
@@ -37,9 +37,14 @@ def closed_forms(scenario: Scenario) -> dict[str, float]:
     return _balance(scenario)
 
 
-def _races(group: Clients) -> bool:
-    """Whether copies of attempts or probes of connections change what these forms know."""
-    return bool(group.hedge.max or group.entry.attempt_delay_s or group.connections.keep_alive.time_s)
+def _plain(group: Clients) -> bool:
+    """Tell whether these clients do no more than the forms here know: connect, wait, try again."""
+    entry, retry = group.entry, group.retry
+    tricks = (group.hedge.max, group.breaker.failures, group.ejection.failures, group.source_ports)
+    kept = group.connections.keep_alive.time_s
+    dns = (entry.attempt_delay_s, entry.withdraw_s, entry.ignore_ttl_ratio)
+    unbounded = retry.budget.kind == "none" and retry.idempotent_ratio == 1
+    return not any((*tricks, *dns, kept)) and unbounded and retry.backoff.jitter in JITTER_MEAN
 
 
 def _balance(scenario: Scenario) -> dict[str, float]:
@@ -173,12 +178,16 @@ def failing_after(scenario: Scenario) -> Share | None:
     is as good as the next.
     """
     group, service = scenario.clients[0], scenario.service
+    if not _plain(group):
+        return None
     faults = [(event.fault, event.for_s) for event in scenario.events]
     even = group.entry.policy == "dns-round-robin" or (
         group.entry.policy == "random" and group.retry.attempts == 1
     )
-    if faults != [("power-off", None)] or not even or _races(group):
+    if faults != [("power-off", None)] or not even:
         return None
+    if scenario.events[0].node not in scenario.cluster.names or scenario.events[0].up_s is not None:
+        return None  # Several nodes, or again and again.
     if scenario.cluster.proxy.mode == "ipvs" or service.external_traffic_policy != "Cluster":
         return None
     dead = _dead_pods(scenario)

@@ -29,6 +29,9 @@ _COLOUR = {
     "rejected": 7,
     "total_timeout": 6,
     "connection_lost": 4,
+    "server_error": 4,
+    "no_ports": 4,
+    "circuit_open": 4,
 }
 
 _PANELS_IN, _STRIP_IN, _ROW_IN = 3.4, 1.7, 0.26  # Height of all panels, of the strip at most, of its rows.
