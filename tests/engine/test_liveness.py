@@ -94,26 +94,35 @@ def test_a_probe_needs_both_ways_of_its_path(fault: str) -> None:
         assert ends(result) == ["succeeded", end]
 
 
-def test_the_new_owner_of_a_virtual_ip_resets_a_connection_it_does_not_know() -> None:
-    """Without probes it is the next request that gets the RST; with them the first probe at 4 s."""
+@pytest.mark.parametrize(
+    ("policy", "event"),
+    [
+        ("virtual-ip", off(2.0)),
+        ("balancer", Event(at_s=2.0, fault="balancer-failover", for_s=1.0, connections="reset")),
+    ],
+)
+@pytest.mark.parametrize(("keep", "end"), [(KeepAlive(), "reset"), (KEEP, "succeeded")])
+def test_who_took_over_resets_a_connection_that_it_does_not_know(
+    policy: Any, event: Event, keep: KeepAlive, end: str
+) -> None:
+    """Without probes it is the next request that gets the RST; with them the first probe, at 4 s."""
+    clients = Clients(
+        count=1,
+        arrivals="trace",
+        trace_s=(1.0, 5.0),
+        entry=Entry(policy=policy),
+        connections=pool(keep_alive=keep),
+    )
     scenario = Scenario(
         cluster=Cluster(nodes=2),
         service=Service(replicas=1),
         pods=Pods(placement=(Placement(name="web-0", node="node-2"),)),
-        events=(off(2.0),),
+        clients=(clients,),
+        events=(event,),
         run=Run(duration_s=20.0),
         balancer=Balancer(failover_s=1.0),
     )
-    for keep, end in ((KeepAlive(), "reset"), (KEEP, "succeeded")):
-        clients = Clients(
-            count=1,
-            arrivals="trace",
-            trace_s=(1.0, 5.0),
-            entry=Entry(policy="virtual-ip"),
-            connections=pool(keep_alive=keep),
-        )
-        result = simulate(scenario.model_copy(update={"clients": (clients,)}), engine="simpy", trace=10)
-        assert ends(result) == ["succeeded", end]
+    assert ends(simulate(scenario, engine="simpy", trace=10)) == ["succeeded", end]
 
 
 def test_without_probes_nothing_tells_that_an_idle_connection_is_dead() -> None:
