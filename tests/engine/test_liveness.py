@@ -10,7 +10,7 @@ from nodeportsim.engine.codes import CAUSES, SUCCEEDED
 from nodeportsim.engine.simulate import simulate
 from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, KeepAlive, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.spec import Cluster, Event, Placement, Pods, Run, Scenario, Service
+from nodeportsim.scenario.spec import Balancer, Cluster, Event, Placement, Pods, Run, Scenario, Service
 
 if TYPE_CHECKING:
     from nodeportsim.engine.simulate import Replication
@@ -29,6 +29,7 @@ def kept(
     work_s: float = 0.001,
     timeouts: Timeouts | None = None,
     retry: Retry | None = None,
+    home: str = "node-2",
 ) -> Replication:
     """One client; its first connection enters by node-1, the next one by node-2, where the pod stands."""
     return simulate(
@@ -38,7 +39,7 @@ def kept(
             pods=Pods(
                 workers=200,
                 service_time=Law(dist="constant", mean_s=work_s),
-                placement=(Placement(name="web-0", node="node-2"),),
+                placement=(Placement(name="web-0", node=home),),
             ),
             clients=(
                 Clients(
@@ -80,6 +81,48 @@ def test_a_dead_idle_connection_is_dropped_after_the_time_and_all_probes(after_s
     heard_s = kept((1.0,), connections).trace["ended_s"][0]
     result = kept((1.0, heard_s + DEAD_AFTER_S + after_s), connections, off(2.0))
     assert ends(result) == ["succeeded", end]
+
+
+@pytest.mark.parametrize("fault", ["cut", "cut-in", "cut-out"])
+def test_a_probe_needs_both_ways_of_its_path(fault: str) -> None:
+    """The pod stands on the entry node, so a new connection meets the same silence, by another name."""
+    cut = Event(at_s=2.0, fault=fault, node="node-1")
+    heard_s = kept((1.0,), pool(keep_alive=KEEP), home="node-1").trace["ended_s"][0]
+    for after_s, end in ((-SHORTLY_S, "request_timeout"), (SHORTLY_S, "connect_timeout")):
+        instants_s = (1.0, heard_s + DEAD_AFTER_S + after_s)
+        result = kept(instants_s, pool(keep_alive=KEEP), cut, home="node-1")
+        assert ends(result) == ["succeeded", end]
+
+
+@pytest.mark.parametrize(
+    ("policy", "event"),
+    [
+        ("virtual-ip", off(2.0)),
+        ("balancer", Event(at_s=2.0, fault="balancer-failover", for_s=1.0, connections="reset")),
+    ],
+)
+@pytest.mark.parametrize(("keep", "end"), [(KeepAlive(), "reset"), (KEEP, "succeeded")])
+def test_who_took_over_resets_a_connection_that_it_does_not_know(
+    policy: Any, event: Event, keep: KeepAlive, end: str
+) -> None:
+    """Without probes it is the next request that gets the RST; with them the first probe, at 4 s."""
+    clients = Clients(
+        count=1,
+        arrivals="trace",
+        trace_s=(1.0, 5.0),
+        entry=Entry(policy=policy),
+        connections=pool(keep_alive=keep),
+    )
+    scenario = Scenario(
+        cluster=Cluster(nodes=2),
+        service=Service(replicas=1),
+        pods=Pods(placement=(Placement(name="web-0", node="node-2"),)),
+        clients=(clients,),
+        events=(event,),
+        run=Run(duration_s=20.0),
+        balancer=Balancer(failover_s=1.0),
+    )
+    assert ends(simulate(scenario, engine="simpy", trace=10)) == ["succeeded", end]
 
 
 def test_without_probes_nothing_tells_that_an_idle_connection_is_dead() -> None:

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import WAITING, WATCH
+from .codes import BALANCER, VIRTUAL_IP, WAITING, WATCH
 from .connections import close
 from .machine import at, rare
 from .pools import unlink_idle
-from .wire import reaches_client, reaches_peer
+from .wire import hears_client, reaches_client, reaches_peer
 
 if TYPE_CHECKING:
     from .records import World
+
+ANSWER, DENIAL, SILENCE = range(3)
 
 
 @rare
@@ -45,28 +47,39 @@ def quiet_since_s(w: World, k: int) -> float:
 
 
 @rare
-def silent(w: World, t: float, k: int) -> bool:
-    """Nobody at the other side of connection `k` can answer now."""
+def met(w: World, t: float, k: int) -> int:
+    """What a packet of connection `k` meets now: an answer, RST, or silence."""
     connection = w.connections[k]
+    group = w.groups[w.clients[connection.client].group]
+    if group.policy == BALANCER and met_balancer(w, k) != ANSWER:
+        return met_balancer(w, k)
     n, m = connection.node, connection.peer
-    if not reaches_client(w, n):
-        return True
-    if w.nodes[n].epoch != connection.node_epoch:
-        return False
+    if group.policy == VIRTUAL_IP:
+        n = w.config.leader
+    if not hears_client(w, n) or not reaches_client(w, n):
+        return SILENCE
+    if n != connection.node or w.nodes[n].epoch != connection.node_epoch:
+        return DENIAL
     pod = w.pods[connection.pod]
-    if not reaches_peer(w, n, m) or w.nodes[m].up == 0 or pod.gone != 0:
-        return True
+    if not reaches_peer(w, n, m) or not reaches_peer(w, m, n) or w.nodes[m].up == 0 or pod.gone != 0:
+        return SILENCE
+    if pod.up == 0 or pod.epoch != connection.pod_epoch:
+        return DENIAL
     # A process that hangs leaves its kernel to answer TCP, but nobody to answer PING.
-    return w.groups[w.clients[connection.client].group].streams > 1 and pod.hung_until_s > t
+    return SILENCE if group.streams > 1 and pod.hung_until_s > t else ANSWER
 
 
 @rare
-def forgotten(w: World, k: int) -> bool:
-    """Who is there knows nothing of connection `k` and says so by RST."""
+def met_balancer(w: World, k: int) -> int:
+    """What it meets at an external balancer, which passes on what belongs to a connection it knows."""
     connection = w.connections[k]
-    pod = w.pods[connection.pod]
-    rebooted = w.nodes[connection.node].epoch != connection.node_epoch
-    return rebooted or pod.up == 0 or pod.epoch != connection.pod_epoch
+    if w.config.balancer_down > 0:
+        return SILENCE
+    if connection.balancer_epoch < w.nodes[connection.node].balancer_known:
+        return DENIAL
+    if connection.balancer_epoch < w.config.balancer_known:
+        return DENIAL if w.config.balancer_resets != 0 else SILENCE
+    return ANSWER
 
 
 @rare
@@ -82,10 +95,10 @@ def probe(w: World, t: float, k: int) -> None:
         set_probe(w, t + group.keep_s, k)  # TCP sends none while it sends data again.
     elif connection.probes >= group.keep_probes:
         lose(w, t, k, 0)
-    elif silent(w, t, k):
+    elif met(w, t, k) == SILENCE:
         connection.probes += 1
         set_probe(w, t + group.keep_interval_s, k)
-    elif forgotten(w, k):
+    elif met(w, t, k) == DENIAL:
         lose(w, t, k, 1)
     else:
         connection.probes = 0
@@ -98,7 +111,7 @@ def probe(w: World, t: float, k: int) -> None:
 def give_up(w: World, t: float, k: int) -> None:
     """Data of connection `k` were never acknowledged; other streams may have proved it alive since."""
     connection = w.connections[k]
-    if w.groups[w.clients[connection.client].group].streams > 1 and not silent(w, t, k):
+    if w.groups[w.clients[connection.client].group].streams > 1 and met(w, t, k) == ANSWER:
         connection.give_up_s = 0.0
     else:
         lose(w, t, k, 0)

@@ -40,17 +40,11 @@ def closed_forms(scenario: Scenario) -> dict[str, float]:
 def _plain(group: Clients) -> bool:
     """Tell whether these clients do no more than the forms here know: connect, wait, try again."""
     entry, retry = group.entry, group.retry
-    keeps_alive = group.connections.keep_alive.time_s
-    tricks = (
-        keeps_alive,
-        group.hedge.max,
-        group.breaker.failures,
-        group.ejection.failures,
-        group.source_ports,
-    )
+    tricks = (group.hedge.max, group.breaker.failures, group.ejection.failures, group.source_ports)
+    kept = group.connections.keep_alive.time_s
     dns = (entry.attempt_delay_s, entry.withdraw_s, entry.ignore_ttl_ratio)
     unbounded = retry.budget.kind == "none" and retry.idempotent_ratio == 1
-    return not any(tricks + dns) and unbounded and retry.backoff.jitter in JITTER_MEAN
+    return not any((*tricks, *dns, kept)) and unbounded and retry.backoff.jitter in JITTER_MEAN
 
 
 def _balance(scenario: Scenario) -> dict[str, float]:
