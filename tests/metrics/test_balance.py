@@ -56,6 +56,13 @@ def test_unevenness_is_measured_in_a_replication_and_then_averaged() -> None:
     assert (shares[0].low, shares[0].high) == (1.0, 1.0)
 
 
+def test_replications_may_have_had_another_number_of_members() -> None:
+    rows = [np.array([3, 1]), np.array([6, 3, 0])]
+    assert balance.balance(rows)["max_over_mean"].estimate == (1.5 + 2.0) / 2
+    table = balance.stacked([np.stack([row, row], axis=1) for row in rows])
+    assert table[:, :, 0].tolist() == [[3, 1, 0], [6, 3, 0]]
+
+
 def test_replications_without_connections_say_nothing_about_balance() -> None:
     counts = np.array([[3, 1]] * 10 + [[0, 0]] * 5)
     assert balance.balance(counts)["max_over_mean"].estimate == 1.5

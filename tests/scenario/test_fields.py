@@ -62,6 +62,11 @@ def test_values_are_yaml_but_a_text_field_takes_the_text_itself() -> None:
     assert after('thresholds={errors: "<1%"}')["thresholds"] == {"errors": "<1%"}
 
 
+def test_a_field_of_an_event_gives_way_to_one_of_the_scenario() -> None:
+    assert after("replicas=6")["service"] == {"replicas": 6}
+    assert after("events.0.replicas=6")["events"][0]["replicas"] == 6
+
+
 @pytest.mark.parametrize(
     ("text", "start"),
     [

@@ -11,7 +11,17 @@ from nodeportsim.scenario.clients import Clients, Entry, Hedge
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.events import TARGETS
 from nodeportsim.scenario.quantities import FieldError
-from nodeportsim.scenario.spec import Background, Cluster, Event, Placement, Pods, Run, Scenario, Service
+from nodeportsim.scenario.spec import (
+    Background,
+    Cluster,
+    Event,
+    Placement,
+    Pods,
+    Rollout,
+    Run,
+    Scenario,
+    Service,
+)
 
 
 def field_error(make: Any) -> tuple[str, str]:
@@ -60,6 +70,11 @@ def field_error(make: Any) -> tuple[str, str]:
             "fault",
             "give pod, and no node or zone",
         ),
+        (lambda: Event(at_s=1, fault="scale"), "replicas", "is missing: fault: scale needs it"),
+        (lambda: Event(at_s=1, fault="crash-loop", pod="a"), "alive", "is missing: fault: crash-loop needs"),
+        (lambda: Event(at_s=1, fault="rolling-update", stay_s=3), "stay", "belongs to fault: drain"),
+        (lambda: Event(at_s=1, fault="rolling-update", node="a"), "fault", "happens to the cluster"),
+        (lambda: Event(at_s=1, fault="scale", replicas=3, for_s=9), "fault", "has no end"),
         (lambda: Event(at_s=1, fault="cut"), "fault", "give node or zone, and no pod"),
         (lambda: Event(at_s=1, fault="cut", node="a", zone="b"), "fault", "give node or zone, and no pod"),
         (
@@ -222,3 +237,10 @@ def test_a_fault_that_would_be_none_or_more_than_all_is_refused(fault: str, give
 def test_every_pod_may_be_meant_by_a_star_whatever_the_pods_are_called() -> None:
     event = Event(at_s=1, fault="slow-pod", pod="*", factor=2)
     assert Scenario(events=(event,)).events[0].target == "*"
+
+
+@pytest.mark.parametrize("given", ["a lot", "25", "1000%", -1, 0.5, True])
+def test_a_surge_is_a_number_of_pods_or_a_percentage_of_them(given: Any) -> None:
+    with pytest.raises(ValidationError, match="must be a number of pods or a percentage of them"):
+        Rollout(max_surge=given)
+    assert Rollout(max_surge=0, max_unavailable="100%").max_unavailable == "100%"
