@@ -42,10 +42,12 @@ from .entry import learn
 from .machine import after, arrival, at, disarm, rare, step
 from .pools import free_flight, free_request, new_request, remove_waiting
 from .tally import (
+    count_attempt,
     count_attempt_error,
     count_connection,
     count_failure,
     count_offered,
+    count_orphan,
     count_success,
     note_end,
 )
@@ -155,7 +157,7 @@ def attempt(w: World, t: float, r: int) -> None:
     request.rules_s = 0.0
     request.node_queue_s = 0.0
     if request.born_s >= w.config.warmup_s:
-        w.counts.attempts += 1
+        count_attempt(w, t)
     acquire(w, t, r)
 
 
@@ -170,6 +172,7 @@ def established(w: World, t: float, f: int) -> None:
         return
     connection = w.connections[flight.connection]
     connection.pod_epoch = flight.pod_epoch
+    connection.established_s = t
     request.syn_backoff_s = flight.sent_s - request.syn_s
     request.rules_s = flight.rules_s
     request.node_queue_s = flight.node_queue_s
@@ -186,7 +189,7 @@ def reply(w: World, t: float, f: int) -> None:
     r = flight.request
     request = w.requests[r]
     if request.life != flight.life or request.state != WAITING:
-        w.counts.orphans += 1
+        count_orphan(w, t)
         free_flight(w, f)
         return
     count_success(w, t, r, f)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nodeportsim.kubeproxy.sync import Runner
 
 from . import draws, leases
-from .codes import CONNTRACK_FULL, DROP, PHASES, REFUSE
+from .codes import AFTER, CONNTRACK_FULL, DROP, DURING, REFUSE
 from .rules import Rules
 from .slices import NOTHING, Conditions, Slices
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .slices import Listed, Version
 
     Process = Generator[simpy.Event, Any, None]
-
-BEFORE, DURING, AFTER = range(len(PHASES))
 
 
 class Plane(Protocol):

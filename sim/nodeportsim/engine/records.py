@@ -24,6 +24,7 @@ class Config:
     key1: i8
     duration_s: f8
     warmup_s: f8
+    fault_s: f8  # the first event's instant; NEVER_S where there is none
     wake_up_s: f8
     jitter_s: f8
     loss_ratio: f8
@@ -129,6 +130,8 @@ class Client:
 
     resolved_s: f8
     number: i8
+    offered: i8
+    failed: i8
     group: i4
     home: i4
     zone: i4
@@ -181,6 +184,7 @@ class Connection:
     """One TCP connection, from its first SYN to its close."""
 
     opened_s: f8
+    established_s: f8  # NEVER_S until then
     idle_s: f8
     life: i8
     client: i4
@@ -197,6 +201,7 @@ class Connection:
     listed: i4  # in the idle list of its client
     dead: i4
     reset: i4  # it ended by RST
+    fate: i4  # how it ended, as its client saw it; STANDING before
     tracked: i4  # conntrack entries it holds: 1 at the entry node, 2 also at the peer
     next: i4
 
@@ -248,6 +253,7 @@ class Node:
     booted_s: f8
     connections: i8
     requests: i8
+    failed: i8  # requests whose last attempt entered here
     conntrack: i8
     conntrack_max: i8
     conntrack_peak: i8
@@ -336,6 +342,8 @@ class World(NamedTuple):
     first_packet: list[int]
     stage_ns: list[list[int]]  # [bucket][stage]
     series: list[list[int]]  # [second][offered, succeeded, failed by cause, latency in ns]
+    load: list[list[int]]  # [second it happened in][attempts begun, answers, answers to nobody, late answers]
+    fates: list[list[int]]  # [second since the first fault][fate]: connections from before it that ended
     phases: list[list[int]]  # [phase][offered, succeeded, failed]
     errors: list[list[int]]  # [requests, attempts][cause]
     trace: list[Trace]

@@ -11,6 +11,7 @@ from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import load_profile
 
 from . import faults
+from .aftermath import by_clients, by_second, column, ended, standing
 from .balancer import start as start_balancer
 from .build import Plain, Structs, world_of
 from .codes import CAUSES, PHASES, STAGES
@@ -56,6 +57,22 @@ class Replication:
         (phases, 3) offered, succeeded, failed by phase of intended arrival.
     nodes, pods
         (n, 2) connections over the whole run; requests answered after warm-up.
+    load
+        (seconds, 4) by second in which it happened: attempts begun, answers, answers to nobody, late answers
+        (of requests born while rules were stale that needed a second SYN or attempt and ended after). Longer
+        than `timeline`: what happens after the arrivals have ended counts too.
+    clients
+        (rows, 4) group, failed requests, clients that had so many, requests they wanted. Clients that wanted
+        none are left out.
+    groups
+        (name, loop) of each group of clients.
+    node_failed
+        (nodes,) failed requests by the entry node of their last attempt, where that had one.
+    fates
+        (seconds, 3) connections that stood when the first fault came and ended in each second after it: closed
+        as usual, torn by RST or FIN, given up by a time-out.
+    standing
+        (2,) how many of these are left at the end: usable, and dead without their client's knowledge.
     milestones
         (time_s, name, subject) of what the control plane and the faults did.
     trace
@@ -79,6 +96,12 @@ class Replication:
     phases: Counts
     nodes: Counts
     pods: Counts
+    load: Counts
+    clients: Counts
+    groups: tuple[tuple[str, str], ...]
+    node_failed: Counts
+    fates: Counts
+    standing: Counts
     conntrack_peak: Counts
     conntrack_drops: int
     backlog_drops: int
@@ -99,6 +122,9 @@ class Replication:
         assert int(self.stage_sum_ns.sum()) == int(self.latency_sum_ns.sum())
         assert self.offered == int(self.timeline[:, 0].sum()) == int(self.phases[:, 0].sum())
         assert self.failed == int(self.timeline[:, 2:].sum())
+        assert self.failed == int((self.clients[:, 1] * self.clients[:, 2]).sum())
+        assert self.offered == int(self.clients[:, 3].sum())
+        assert [self.attempts, self.succeeded, self.orphans] == self.load[:, :3].sum(axis=0).tolist()
 
 
 def simulate(
@@ -136,7 +162,15 @@ def simulate(
     shape = Structs if engine == "compiled" else Plain
     policies = [policy_of(g.entry) if g.entry.policy == "custom" else None for g in scenario.clients]
     cells = max(policy.cells if policy else 0 for policy in policies)
-    world = world_of(scenario, replication, shape, warmup_s=start_s, trace=trace, cells=cells)
+    world = world_of(
+        scenario,
+        replication,
+        shape,
+        warmup_s=start_s,
+        trace=trace,
+        cells=cells,
+        drain_s=drain_s(scenario),
+    )
     plane = _plane(world, engine)
     plane.place_policies(policies)
     control = Control(
@@ -223,7 +257,13 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         phases=_array(w.phases),
         nodes=_columns(nodes, "connections", "requests"),
         pods=_columns(w.pods, "connections", "requests"),
-        conntrack_peak=_array(_column(nodes, "conntrack_peak")),
+        load=by_second(w.load, len(series)),
+        clients=by_clients(w),
+        groups=tuple((group.name, group.loop) for group in control.scenario.clients),
+        node_failed=_array(column(nodes, "failed")),
+        fates=ended(w, float(plane.env.now)),
+        standing=standing(w, float(plane.env.now)),
+        conntrack_peak=_array(column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
         retransmissions=int(counts.retransmissions),
@@ -240,18 +280,13 @@ def _array(rows: Any) -> Counts:
     return np.array(rows, np.int64)
 
 
-def _column(rows: Any, name: str) -> Any:
-    """Read one field of all rows, from either shape."""
-    return rows[name] if isinstance(rows, np.ndarray) else [getattr(row, name) for row in rows]
-
-
 def _columns(rows: Any, *names: str) -> Counts:
-    return np.stack([_array(_column(rows, name)) for name in names], axis=1)
+    return np.stack([_array(column(rows, name)) for name in names], axis=1)
 
 
 def _shares(rows: Any, whole_s: float) -> Shares:
     """Which part of its time each was busy."""
-    return np.array(_column(rows, "busy_s"), np.float64) / whole_s
+    return np.array(column(rows, "busy_s"), np.float64) / whole_s
 
 
 def _trace(w: World) -> NDArray[Any]:
