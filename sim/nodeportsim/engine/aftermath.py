@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .codes import CLOSED, STANDING
+from .codes import CLOSED, NEVER_S, STANDING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def by_clients(w: World) -> Counts:
     return np.column_stack([alike, clients, wanted]).astype(np.int64)
 
 
-def ended(w: World, now_s: float) -> Counts:
+def ended(w: World, end_s: float) -> Counts:
     """Count the connections from before the first fault by the second after it in which they ended.
 
     An idle one beyond its limit is closed, though nobody has looked at it yet.
@@ -56,15 +56,15 @@ def ended(w: World, now_s: float) -> Counts:
     table = np.array(w.fates, np.int64)
     c = _left(w)
     over_s = _over_s(w, c)
-    for end_s in over_s[(over_s >= w.config.fault_s) & (over_s <= now_s)]:
-        table[min(int(end_s - w.config.fault_s), len(table) - 1), CLOSED] += 1
+    for over in over_s[(over_s >= w.config.fault_s) & (over_s <= end_s)]:
+        table[min(int(over - w.config.fault_s), len(table) - 1), CLOSED] += 1
     return by_second(table, 0)
 
 
-def standing(w: World, now_s: float) -> Counts:
-    """Count the connections from before the first fault that are left: usable, and dead unknown to the client."""
+def standing(w: World, end_s: float) -> Counts:
+    """Count those of them that are left: usable, and dead without their client's knowledge."""
     c = _left(w)
-    left, dead = _over_s(w, c) > now_s, _dead(w, c, now_s)
+    left, dead = _over_s(w, c) > end_s, _dead(w, c, end_s)
     return np.array([(left & ~dead).sum(), (left & dead).sum()], np.int64)
 
 
@@ -72,7 +72,8 @@ def _left(w: World) -> Columns:
     """Give the connections that stood when the first fault came and that no step has ended since."""
     names = ("fate", "established_s", "idle_s", "active", "client", "node", "peer", "pod")
     found = columns(w.connections, *names, "node_epoch", "peer_epoch", "pod_epoch")
-    left = (found["fate"] == STANDING) & (found["established_s"] < w.config.fault_s)
+    faulty = w.config.fault_s < NEVER_S
+    left = faulty & (found["fate"] == STANDING) & (found["established_s"] < w.config.fault_s)
     return {name: values[left] for name, values in found.items()}
 
 
@@ -83,12 +84,15 @@ def _over_s(w: World, c: Columns) -> NDArray[np.float64]:
     return np.where((c["active"] == 0) & (limit_s > 0), c["idle_s"] + limit_s, np.inf)
 
 
-def _dead(w: World, c: Columns, now_s: float) -> NDArray[np.bool_]:
+def _dead(w: World, c: Columns, end_s: float) -> NDArray[np.bool_]:
     """Tell which connections nobody would answer: machine, network, memory or process is gone."""
-    node, pod = columns(w.nodes, "up", "cut", "cut_nodes", "epoch"), columns(w.pods, "up", "epoch", "hung_until_s")
+    node, pod = (
+        columns(w.nodes, "up", "cut", "cut_nodes", "epoch"),
+        columns(w.pods, "up", "epoch", "hung_until_s"),
+    )
     n, m, p = c["node"], c["peer"], c["pod"]
     dead = (node["up"][n] == 0) | (node["cut"][n] != 0) | (node["epoch"][n] != c["node_epoch"])
     gone = (node["up"][m] == 0) | (node["cut"][m] != 0) | (node["epoch"][m] != c["peer_epoch"])
     gone |= (node["cut_nodes"][n] != 0) | (node["cut_nodes"][m] != 0)
-    unheard = (pod["up"][p] == 0) | (pod["epoch"][p] != c["pod_epoch"]) | (pod["hung_until_s"][p] > now_s)
+    unheard = (pod["up"][p] == 0) | (pod["epoch"][p] != c["pod_epoch"]) | (pod["hung_until_s"][p] > end_s)
     return np.asarray(dead | ((n != m) & gone) | unheard)

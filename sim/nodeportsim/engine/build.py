@@ -123,7 +123,14 @@ def sigma_of(law: Law) -> float:
 
 
 def world_of(
-    scenario: Scenario, replication: int, shape: Shape, *, warmup_s: float, trace: int, cells: int = 0, drain_s: float = 0.0
+    scenario: Scenario,
+    replication: int,
+    shape: Shape,
+    *,
+    warmup_s: float,
+    trace: int,
+    cells: int = 0,
+    drain_s: float = 0.0,
 ) -> R.World:
     """Build the world of one replication at time 0; the control plane then programs the rules."""
     nodes, pods = len(scenario.cluster.names), len(scenario.placement)

@@ -66,11 +66,11 @@ class Replication:
         none are left out.
     groups
         (name, loop) of each group of clients.
-    node_failed
-        (nodes,) failed requests by the entry node of their last attempt, where that had one.
+    node_names, node_failed
+        (nodes,) names; failed requests by the entry node of their last attempt, where that had one.
     fates
-        (seconds, 3) connections that stood when the first fault came and ended in each second after it: closed
-        as usual, torn by RST or FIN, given up by a time-out.
+        (seconds, 3) connections that stood when the first fault came and ended in each second after it:
+        closed as usual, torn by RST or FIN, given up by a time-out.
     standing
         (2,) how many of these are left at the end: usable, and dead without their client's knowledge.
     milestones
@@ -99,6 +99,7 @@ class Replication:
     load: Counts
     clients: Counts
     groups: tuple[tuple[str, str], ...]
+    node_names: tuple[str, ...]
     node_failed: Counts
     fates: Counts
     standing: Counts
@@ -184,12 +185,12 @@ def simulate(
     faults.start(control)
     start_balancer(control)
     plane.start()
-    _run(scenario, plane)
+    end_s = _run(scenario, plane)
     if strays := int(plane.world.counts.strays):
         rule = f"failed, or named no node of 0 to {int(world.config.nodes) - 1}, {strays} times"
         hint = "run it with --engine simpy to see where"
         raise InputError(rule, field="policy", hint=hint)
-    return _read(replication, plane, control)
+    return _read(replication, plane, control, end_s)
 
 
 def _plane(world: World, engine: Engine) -> Any:
@@ -221,17 +222,18 @@ def _deadline_s(group: Clients) -> float:
     return retry.attempts * (limits.connect_s + limits.request_s + limits.pool_s) + backoff_s + 1.0
 
 
-def _run(scenario: Scenario, plane: Any) -> None:
-    """Run to the end of arrivals, then second by second until every request is resolved."""
+def _run(scenario: Scenario, plane: Any) -> float:
+    """Run to the end of arrivals, then second by second until all requests are resolved; say when."""
     end_s = scenario.run.duration_s
     plane.advance(end_s)
     last_s = end_s + drain_s(scenario)
     while plane.world.counts.open_requests and end_s < last_s:
         end_s = min(end_s + 1.0, last_s)
         plane.advance(end_s)
+    return end_s
 
 
-def _read(number: int, plane: Any, control: Control) -> Replication:
+def _read(number: int, plane: Any, control: Control, end_s: float) -> Replication:
     """Read the world's counters."""
     w = plane.world
     counts, cores, duration_s = w.counts, len(w.cpu_free_s[0]), w.config.duration_s
@@ -260,9 +262,10 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         load=by_second(w.load, len(series)),
         clients=by_clients(w),
         groups=tuple((group.name, group.loop) for group in control.scenario.clients),
+        node_names=tuple(control.names),
         node_failed=_array(column(nodes, "failed")),
-        fates=ended(w, float(plane.env.now)),
-        standing=standing(w, float(plane.env.now)),
+        fates=ended(w, end_s),
+        standing=standing(w, end_s),
         conntrack_peak=_array(column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),

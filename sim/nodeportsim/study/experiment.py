@@ -106,6 +106,23 @@ class Paired(Spec):
     metrics: Many[str] = tuple(MEASURES)
 
 
+class PhaseDiagram(Spec):
+    """A map of where the service comes back after a trigger, over two parameters.
+
+    Parameters
+    ----------
+    x, y
+        Varied paths, or ``variant``: as a rule load across, retries up. What else varies has one value.
+    x_label, y_label
+        Of the axes; default: the paths.
+    """
+
+    x: str
+    y: str
+    x_label: str | None = None
+    y_label: str | None = None
+
+
 class Experiment(Spec):
     """What ``experiment.yaml`` declares."""
 
@@ -118,11 +135,13 @@ class Experiment(Spec):
     metrics: Many[str] = Field((), description="names or beginnings of names; default: all")
     figures: Many[Curve] = ()
     paired: Paired | None = None
+    phase_diagram: PhaseDiagram | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Self:
         if not self.variants or not all(self.vary.values()):
             raise ValueError("variants and vary must not be empty")
+        _assert_mapped(self)
         if self.paired is not None and self.paired.baseline not in self.variants:
             raise ValueError(f"paired.baseline must be one of {', '.join(self.variants)}")
         if self.paired is not None and not set(self.paired.metrics) <= MEASURES.keys():
@@ -136,6 +155,18 @@ class Experiment(Spec):
             if not all(value in self.vary.get(path, ()) for path, value in points):
                 raise ValueError("where and minus of a panel must be paths of vary with one of their values")
         return self
+
+
+def _assert_mapped(experiment: Experiment) -> None:
+    """Refuse a phase diagram whose cells the grid does not hold, or holds more than once."""
+    if (diagram := experiment.phase_diagram) is None:
+        return
+    values = {**experiment.vary, "variant": tuple(experiment.variants)}
+    axes = (diagram.x, diagram.y)
+    if axes[0] == axes[1] or not values.keys() >= {*axes}:
+        raise ValueError("x and y of phaseDiagram must be two paths of vary, or one and variant")
+    if any(len(given) > 1 for path, given in values.items() if path not in axes):
+        raise ValueError("what is no axis of phaseDiagram must have one value")
 
 
 def cells(experiment: Experiment) -> Iterator[Cell]:
@@ -201,7 +232,9 @@ def read_experiment(source: Source) -> Experiment:
 
 def _meant(key: str) -> str | None:
     known = [
-        str(i.alias) for model in (Experiment, Curve, Panel, Paired) for i in model.model_fields.values()
+        str(i.alias)
+        for model in (Experiment, Curve, Panel, Paired, PhaseDiagram)
+        for i in model.model_fields.values()
     ]
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {near[0]}?" if near else None
