@@ -88,6 +88,16 @@ def study() -> dict[str, pd.DataFrame]:
         ("p50 latency", "nftables", "iptables", -0.03, -0.04, -0.02),
         ("failed requests", "nftables", "iptables", 0.002, -0.01, 0.014),
     ]
+    phases = [
+        (rate, attempts, ratio, ratio, ratio, 1.0, state, "requests per second", "attempts")
+        for rate, attempts, ratio, state in (
+            ("100/s", 1, 1.0, "recovers"),
+            ("200/s", 1, 0.95, "recovers"),
+            ("100/s", 4, 0.99, "recovers"),
+            ("200/s", 4, 0.02, "metastable"),
+        )
+    ]
+    diagram = ["x", "y", "estimate", "low", "high", "before_ratio", "state", "x_label", "y_label"]
     differences = ["difference_ratio", "low_ratio", "high_ratio"]
     return {
         "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
@@ -95,5 +105,6 @@ def study() -> dict[str, pd.DataFrame]:
         "conntrack_wall": pd.DataFrame(full, columns=[*curve, "connections_per_s", "limit"]),
         "failure_retry": pd.DataFrame(dying[: len(dying) // 2], columns=[*curve, "since_fault_s", "panel"]),
         "failure_keep_alive": pd.DataFrame(dying, columns=[*curve, "since_fault_s", "panel"]),
+        "phase_diagram": pd.DataFrame(phases, columns=diagram),
         "paired": pd.DataFrame(paired, columns=["metric", "variant", "baseline", *differences]),
     }

@@ -76,7 +76,7 @@ def _again(row: Row, replications: int) -> str:
         merged = row["merged"]
         if merged["estimate"] == 0:
             return NEVER_BELOW
-        return f"{duration(merged)} (all runs)" if known(merged) else f"- ({merged['reason']})"
+        return f"{duration(merged)} (all runs)" if known(merged) else "not in this run, or too few requests"
     rest = f"{row['recovered']} of {replications} runs"
     return f"{duration(row['each'])}, {rest}" if row["recovered"] else "not in this run"
 
@@ -86,9 +86,9 @@ def _load(found: Row) -> Iterator[list[str]]:
     load, good = found["amplification"], found["goodput_rps"]
     named = ", ".join(_parts(good))
     worst = f"{significant(load['worst_ratio'])} in second {load['worst_second_s']}"
-    yield [f"attempts per request {named}", ", ".join(plain(load[name]) for name in _parts(load))]
+    yield [f"attempts a request {named}", ", ".join(plain(load[name]) for name in _parts(load))]
     yield ["... most", worst]
-    yield [f"answers per second {named}", ", ".join(plain(good[name]) for name in _parts(good))]
+    yield [f"answers a second {named}", ", ".join(plain(good[name]) for name in _parts(good))]
     if "least_ratio" in good:
         yield ["... least", f"{percent(good['least_ratio'])} of before in second {good['least_second_s']}"]
     if found["orphans"]["estimate"]:

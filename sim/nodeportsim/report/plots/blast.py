@@ -42,6 +42,8 @@ def frames(summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[
 
 def text(blast: DataFrame, parts: DataFrame) -> Text:
     """Say which share of the clients was hit, and where."""
+    if blast.empty:
+        return Text("No client lost a request", "No client lost a request.", "Blast radius, empty.")
     share, most = float(blast["clients_ratio"].iloc[0]), int(blast["failed"].max())
     title = f"{percent(share)} of the clients lost a request, none more than {count(most)}"
     named = ", ".join(f"{row['name']} {percent(row['failed_ratio'])}" for row in parts.to_dict("records"))
@@ -56,6 +58,8 @@ def text(blast: DataFrame, parts: DataFrame) -> Text:
 @canvas.drawing
 def draw(blast: DataFrame, parts: DataFrame) -> Figure:
     """Draw clients by losses at the left, failed shares by node and group at the right."""
+    if blast.empty:
+        return canvas.nothing(text(blast, parts).title, _SUBTITLE)
     figure, panels = canvas.sheet(text(blast, parts).title, _SUBTITLE, columns=2 if len(parts) else 1)
     _clients(panels[0, 0], blast)
     if len(parts):

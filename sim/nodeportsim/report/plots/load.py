@@ -40,6 +40,8 @@ def frames(summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[
 def text(load: DataFrame, milestones: DataFrame) -> Text:
     """Say how many attempts a request cost at worst, and how far the answers fell."""
     whole = load[load["offered"] > 0]
+    if whole.empty:
+        return Text("No request was offered", "No request was offered.", "Load and goodput, empty.")
     attempts, offered, answers = (float(whole[name].sum()) for name in ("attempts", "offered", "answers"))
     most = whole.iloc[int((whole["attempts"] / whole["offered"]).to_numpy().argmax())]
     least = whole.iloc[int((whole["answers"] / whole["offered"]).to_numpy().argmin())]
@@ -65,6 +67,8 @@ def text(load: DataFrame, milestones: DataFrame) -> Text:
 @canvas.drawing
 def draw(load: DataFrame, milestones: DataFrame) -> Figure:
     """Draw the three rates below, the milestones above, on one time axis."""
+    if not load["offered"].any():
+        return canvas.nothing(text(load, milestones).title, _SUBTITLE)
     events = strip.rows(milestones)
     figure, panels = canvas.sheet(
         text(load, milestones).title, _SUBTITLE, heights=strip.heights(events), sharex=True

@@ -47,7 +47,7 @@ def text(table: DataFrame) -> Text:
     labels = " and ".join(table[["x_label", "y_label"]].iloc[0])
     caption = (
         f"Colour and number: answers over requests offered in the last quarter of the run. {told}. From 90 % "
-        "on a cell has come back; metastable: it answered so well before the trigger, and not once it had gone."
+        "on a cell has come back. Metastable: it answered so well before the trigger, and not after its end."
     )
     return Text(title, caption, f"Phase diagram of {labels}. {title}. {cells}.")
 

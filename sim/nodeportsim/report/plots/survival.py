@@ -38,6 +38,8 @@ def frames(summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[
 
 def text(survival: DataFrame) -> Text:
     """Say how many were lost, and how long their clients took to know."""
+    if survival.empty:
+        return Text("No connection stood", "No connection stood.", "Survival of connections, empty.")
     last = survival.iloc[-1]
     lost = survival["timed_out_ratio"] + survival["torn_ratio"]
     ended, dead = float(lost.iloc[-1]), float(last["dead_unnoticed_ratio"])
@@ -62,9 +64,10 @@ def text(survival: DataFrame) -> Text:
 @canvas.drawing
 def draw(survival: DataFrame) -> Figure:
     """Stack the fates; those that stand are at the bottom, so their upper edge is the survival curve."""
+    if survival.empty:
+        return canvas.nothing(text(survival).title, _SUBTITLE)
     figure, panels = canvas.sheet(text(survival).title, _SUBTITLE)
     axes, palette = panels[0, 0], canvas.colours()
-    # Row s counts what has ended within s seconds, so it holds up to there.
     seen = [fate for fate in _FATES if fate == "standing" or survival[f"{fate}_ratio"].any()]
     layers = axes.stackplot(
         survival["since_fault_s"],
