@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     Row = dict[Hashable, Any]
 
-# Rises evenly in lightness, for every kind of colour vision (doi:10.1371/journal.pone.0199239).
-_MAP = "cividis"
+_PLACE, _DARKEST = 2, 0.9  # One hue, the stronger the more is answered: no kind of colour vision is needed.
 _HATCH = {"recovers": "", "metastable": "///", "overloaded before": "..", "trigger still there": "\\\\"}
 _NAME_MAX = 22
 _SUBTITLE = "Answers over requests offered in the last quarter of the run, %"
@@ -79,21 +78,20 @@ def _tick(value: Any) -> str:
 
 def _cell(axes: Axes, x: int, y: int, row: Row) -> None:
     """Draw one cell: colour, hatch, number."""
-    import matplotlib as mpl
-    from matplotlib.colors import to_hex
+    from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
 
-    colour = to_hex(mpl.colormaps[_MAP](min(1.0, max(0.0, row["estimate"]))))
-    ink = canvas.readable_on(colour)
+    ratio = min(1.0, max(0.0, row["estimate"]))
+    ink, ground = canvas.ink("text.color"), canvas.ink("figure.facecolor")
     axes.add_patch(
         Rectangle(
             (x - 0.5, y - 0.5),
             1,
             1,
-            facecolor=colour,
+            facecolor=to_rgba(canvas.colours()[_PLACE], _DARKEST * ratio),
+            edgecolor=ink,
             hatch=_HATCH[row["state"]],
-            edgecolor=ink if _HATCH[row["state"]] else colour,
-            linewidth=0,
+            linewidth=0.8,
         )
     )
     axes.annotate(
@@ -101,9 +99,8 @@ def _cell(axes: Axes, x: int, y: int, row: Row) -> None:
         (x, y),
         ha="center",
         va="center",
-        color=ink,
         weight="bold",
-        bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.5},
+        bbox={"facecolor": ground, "edgecolor": "none", "pad": 2.5},
     )
 
 
