@@ -43,7 +43,7 @@ LIBRARIES = {
     "numba": ("engine.compiled",),
     "numpy": ("engine", "theory", "metrics", "study", "calibrate", "report"),
     "pandas": ("metrics", "study", "calibrate", "report", "result", "cli"),
-    "pydantic": ("scenario", "study.experiment"),
+    "pydantic": ("scenario", "study.experiment", "study.incidents"),
     "pydantic_core": ("scenario",),
     "rich": ("report", "cli"),
     "rich_click": ("cli",),

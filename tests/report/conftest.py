@@ -98,6 +98,14 @@ def study() -> dict[str, pd.DataFrame]:
         )
     ]
     diagram = ["x", "y", "estimate", "low", "high", "before_ratio", "state", "x_label", "y_label"]
+    against = [
+        (policy, panel, case, "simulated", value, None, None)
+        for panel, rows in enumerate(
+            ({"no retry": (28.6, 3.1), "next": (1.4, 0.2)}, {"no retry": (1, 1), "next": (1.4, 1.02)})
+        )
+        for policy, values in rows.items()
+        for case, value in zip(("power-off", "pod-crash"), values, strict=True)
+    ]
     differences = ["difference_ratio", "low_ratio", "high_ratio"]
     return {
         "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
@@ -106,5 +114,6 @@ def study() -> dict[str, pd.DataFrame]:
         "failure_retry": pd.DataFrame(dying[: len(dying) // 2], columns=[*curve, "since_fault_s", "panel"]),
         "failure_keep_alive": pd.DataFrame(dying, columns=[*curve, "since_fault_s", "panel"]),
         "phase_diagram": pd.DataFrame(phases, columns=diagram),
+        "policies": pd.DataFrame(against, columns=["series", "panel", "case", *curve[1:]]),
         "paired": pd.DataFrame(paired, columns=["metric", "variant", "baseline", *differences]),
     }

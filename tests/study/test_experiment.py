@@ -68,6 +68,24 @@ def test_the_cells_are_the_product_of_variants_and_values() -> None:
     assert next(cells(experiment())).sets == ("replicas=2", "clients.count=5", "proxy.mode=iptables")
 
 
+def test_cases_are_crossed_with_variants_and_have_a_column_of_their_own() -> None:
+    plan = Experiment(
+        kind="Experiment",
+        question="Why?",
+        scenario="x",
+        variants={"few": {"replicas": 2}, "many": {"replicas": 5}},
+        cases={"calm": {}, "cut": {"connect": "1s"}},
+        vary={"nodes": (3,)},
+    )
+    labels = [cell.labels for cell in cells(plan)]
+    assert labels == [
+        {"variant": variant, "case": case, "nodes": 3}
+        for variant in ("few", "many")
+        for case in ("calm", "cut")
+    ]
+    assert [cell.sets for cell in cells(plan)][1] == ("replicas=2", "connect=1s", "nodes=3")
+
+
 def test_the_table_has_one_row_a_cell_and_metric(folder: Path) -> None:
     told: list[tuple[int, int]] = []
     findings = run_experiment(experiment(), folder, progress=lambda done, total: told.append((done, total)))

@@ -14,6 +14,7 @@ import rich_click as click
 from nodeportsim.cli.answers import check, experiment, run
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
+from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
@@ -27,5 +28,17 @@ def main() -> None:
     """Simulate the traffic that enters a Kubernetes cluster through a NodePort."""
 
 
-for command in (run, check, experiment, measure, calibrate, validate, ports, explain, list_, schema):
+for command in (
+    run,
+    check,
+    experiment,
+    incidents,
+    measure,
+    calibrate,
+    validate,
+    ports,
+    explain,
+    list_,
+    schema,
+):
     main.add_command(command)

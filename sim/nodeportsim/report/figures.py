@@ -18,6 +18,7 @@ from nodeportsim.report.plots import (
     load,
     paired,
     phase_diagram,
+    policies,
     shares,
     stages,
     survival,
@@ -110,6 +111,12 @@ PLOTS = {
     "conntrack_wall": _curve("At which rate is the conntrack table full?", curves.CONNTRACK_WALL),
     "failure_retry": _curve("Which retry saves how much while a node is dead?", curves.FAILURE_RETRY),
     "failure_keep_alive": _curve("What does keep-alive make of a dead node?", curves.FAILURE_KEEP_ALIVE),
+    "policies": Plot(
+        question="Which client policy loses least in which failure, and at what load?",
+        frames=policies.frames,
+        text=policies.text,
+        draw=policies.draw,
+    ),
     "paired": Plot(
         question="What does a variant change?",
         frames=paired.frames,

@@ -121,6 +121,8 @@ def _open(path: str) -> _File:
     source = open_source(path)
     scenario, number, objects = {}, None, []
     for n, document in enumerate(documents(source)):
+        if isinstance(document, dict) and document.get("kind") == "Incident":
+            continue  # What was published stands beside the scenario that shows it.
         if not _is_scenario(source, n, document):
             objects.append((n, document))
         elif number is not None:

@@ -13,7 +13,8 @@ An ``experiment.yaml`` names a base scenario and what changes::
       - {name: first_packet_cost, x: background.services, xColumn: services,
          panels: [{metric: rules_s, scale: 1e6}]}
 
-Every variant is crossed with every value of every `vary`; paths are those of ``--set``. All cells share
+Every variant is crossed with every value of every `vary` and with every one of `cases`, which are settings
+with a name, as variants are; paths are those of ``--set``. All cells share
 the scenario's seed, so they share arrivals and demands and their differences are paired. The table has a
 row a cell and metric: the estimate, its 95 % interval, and the closed form where theory knows one.
 """
@@ -30,9 +31,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from nodeportsim.errors import InputError
 from nodeportsim.scenario.declared import Spec
-from nodeportsim.scenario.documents import Source, documents, locate
+from nodeportsim.scenario.documents import Source, documents
 from nodeportsim.scenario.quantities import Many  # noqa: TC001  (pydantic reads the annotation)
-from nodeportsim.study.findings import SECOND, Cell, Digest, Findings, digest, findings
+from nodeportsim.study.findings import CASE, SECOND, Cell, Digest, Findings, digest, findings
+from nodeportsim.study.mistakes import mistake
 from nodeportsim.study.run import MEASURES, run
 from nodeportsim.study.store import text_of
 
@@ -77,7 +79,7 @@ class Curve(Spec):
         A figure of `nodeportsim.report` that draws curves.
     x, x_column
         The varied path on the x axis, and the column in which that figure expects it. ``second`` instead
-        of a path: the second of intended arrival, counted from the first event.
+        of a path: the second of intended arrival, counted from the first event; ``case``: the cases.
     panels
         From left to right.
     variants
@@ -112,7 +114,8 @@ class PhaseDiagram(Spec):
     Parameters
     ----------
     x, y
-        Varied paths, or ``variant``: as a rule load across, retries up. What else varies has one value.
+        Varied paths, ``variant`` or ``case``: as a rule load across, retries up. What else varies has one
+        value.
     x_label, y_label
         Of the axes; default: the paths.
     """
@@ -131,6 +134,9 @@ class Experiment(Spec):
     question: str
     scenario: str
     variants: dict[str, Settings] = Field({"base": {}}, description="name: settings")
+    cases: dict[str, Settings] = Field(
+        default_factory=dict, description="name: settings, crossed with the variants in a column of their own"
+    )
     vary: dict[str, Many[Value]] = Field(default_factory=dict)
     metrics: Many[str] = Field((), description="names or beginnings of names; default: all")
     figures: Many[Curve] = ()
@@ -147,8 +153,10 @@ class Experiment(Spec):
         if self.paired is not None and not set(self.paired.metrics) <= MEASURES.keys():
             raise ValueError(f"paired.metrics must be of {', '.join(MEASURES)}")
         for curve in self.figures:
-            if curve.x not in {*self.vary, SECOND}:
-                raise ValueError("x of a figure must be a path of vary, or second")
+            if curve.x not in {*self.vary, SECOND, *([CASE] if self.cases else [])}:
+                raise ValueError(
+                    "x of a figure must be a path of vary, or second, or case where there are cases"
+                )
             if not set(curve.variants) <= self.variants.keys():
                 raise ValueError(f"variants of a figure must be of {', '.join(self.variants)}")
             points = [(path, value) for p in curve.panels for path, value in (p.where | p.minus).items()]
@@ -161,21 +169,22 @@ def _assert_mapped(experiment: Experiment) -> None:
     """Refuse a phase diagram whose cells the grid does not hold, or holds more than once."""
     if (diagram := experiment.phase_diagram) is None:
         return
-    values = {**experiment.vary, "variant": tuple(experiment.variants)}
+    values = {**experiment.vary, "variant": tuple(experiment.variants), "case": tuple(experiment.cases)}
     axes = (diagram.x, diagram.y)
-    if axes[0] == axes[1] or not values.keys() >= {*axes}:
-        raise ValueError("x and y of phaseDiagram must be two paths of vary, or one and variant")
+    if axes[0] == axes[1] or not all(values.get(axis) for axis in axes):
+        raise ValueError("x and y of phaseDiagram must be two of: a path of vary, variant, case")
     if any(len(given) > 1 for path, given in values.items() if path not in axes):
         raise ValueError("what is no axis of phaseDiagram must have one value")
 
 
 def cells(experiment: Experiment) -> Iterator[Cell]:
-    """Every variant crossed with every combination of values, in the order of the file."""
-    for variant, settings in experiment.variants.items():
+    """Every variant crossed with every case and combination of values, in the order of the file."""
+    cases: list[tuple[str | None, Settings]] = [*experiment.cases.items()] or [(None, {})]
+    for (variant, settings), (case, more) in itertools.product(experiment.variants.items(), cases):
         for combination in itertools.product(*experiment.vary.values()):
             point = dict(zip(experiment.vary, combination, strict=True))
-            sets = tuple(f"{path}={_text(value)}" for path, value in {**settings, **point}.items())
-            yield Cell(variant=variant, point=point, sets=sets)
+            sets = tuple(f"{path}={_text(value)}" for path, value in {**settings, **more, **point}.items())
+            yield Cell(variant=variant, case=case, point=point, sets=sets)
 
 
 def _text(value: Value) -> str:
@@ -219,25 +228,7 @@ def read_experiment(source: Source) -> Experiment:
     try:
         return Experiment.model_validate(found[0], context={"file": True}, by_alias=True, by_name=False)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path, is_unknown = first["loc"], first["type"] == "extra_forbidden"
-        rules = {"extra_forbidden": "is unknown", "missing": "is missing"}
-        raise InputError(
-            rules.get(first["type"], first["msg"].removeprefix("Value error, ").lower()),
-            field=".".join(map(str, path)) or None,
-            hint=_meant(str(path[-1])) if is_unknown else None,
-            location=locate(source, 0, path, key=is_unknown),
-        ) from None
-
-
-def _meant(key: str) -> str | None:
-    known = [
-        str(i.alias)
-        for model in (Experiment, Curve, Panel, Paired, PhaseDiagram)
-        for i in model.model_fields.values()
-    ]
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]}?" if near else None
+        raise mistake(error, source, 0, Experiment, Curve, Panel, Paired, PhaseDiagram) from None
 
 
 def run_experiment(
@@ -294,7 +285,8 @@ def _overlap(low: pd.Series, high: pd.Series) -> bool:
 
 
 def _name(experiment: Experiment, row: pd.Series) -> str:
-    return ", ".join([str(row["variant"]), *(f"{path} {row[path]}" for path in experiment.vary)])
+    named = [str(row[column]) for column in ("variant", *([CASE] if experiment.cases else []))]
+    return ", ".join([*named, *(f"{path} {row[path]}" for path in experiment.vary)])
 
 
 def _number(row: pd.Series) -> str:

@@ -45,6 +45,8 @@ NUMBERS = ("estimate", "low", "high")
 DIGITS = 9
 SECOND = "second"
 """The parameter of a figure over time, instead of a varied path."""
+CASE = "case"
+"""The parameter of a figure whose columns are the cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +56,17 @@ class Cell:
     variant: str
     point: Mapping[str, Value]
     sets: tuple[str, ...]
+    case: str | None = None
 
     @property
     def labels(self) -> dict[str, Value]:
         """Columns that name this cell in a table."""
-        return {"variant": self.variant, **self.point}
+        return {"variant": self.variant, **self.place}
+
+    @property
+    def place(self) -> dict[str, Value]:
+        """Where it stands but for the variant: its case, where there are any, and its point."""
+        return {**({} if self.case is None else {CASE: self.case}), **self.point}
 
     def stands_at(self, where: Mapping[str, Value]) -> bool:
         """Say whether these paths have these values here."""
@@ -274,7 +282,7 @@ def _points(curve: Curve, panel: Panel, drawn: Sequence[Digest]) -> Iterator[Poi
             value = _minus(base, d, panel.metric)
             under = base.rows[panel.metric]["closed_form"]
             closed = None if None in (closed, under) else closed - under
-        yield d, _coordinate(d.cell.point[curve.x]), value, closed
+        yield d, _coordinate(d.cell.place[curve.x]), value, closed
 
 
 def _minus(base: Digest, d: Digest, metric: str) -> Estimate:
@@ -346,12 +354,12 @@ def _paired(paired: Paired, digests: Sequence[Digest]) -> pd.DataFrame:
     import pandas as pd
 
     outcomes = [(d.cell, d.outcome) for d in digests if d.outcome is not None]
-    bases = {tuple(cell.point.items()): o for cell, o in outcomes if cell.variant == paired.baseline}
+    bases = {tuple(cell.place.items()): o for cell, o in outcomes if cell.variant == paired.baseline}
     parts = []
     for cell, outcome in outcomes:
         if cell.variant != paired.baseline:
-            name = ", ".join((cell.variant, *(f"{path} {value}" for path, value in cell.point.items())))
-            table = compare(bases[tuple(cell.point.items())], outcome)
+            name = ", ".join((cell.variant, *(f"{path} {value}" for path, value in cell.place.items())))
+            table = compare(bases[tuple(cell.place.items())], outcome)
             parts.append(table.assign(variant=name, baseline=paired.baseline))
     pairs = pd.concat(parts)
     pairs = pairs[pairs["metric"].isin(paired.metrics)].dropna(subset=["difference_ratio"])

@@ -1,0 +1,1 @@
+"""Published incidents, simulated again, each figure beside the band its source gives it."""
