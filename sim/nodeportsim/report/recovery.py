@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nodeportsim.metrics.recovery import NOT_BACK
 from nodeportsim.report.words import (
     count,
     duration,
@@ -72,22 +73,23 @@ def _again(row: Row, replications: int) -> str:
     """Say when a level was reached: per replication, else on the sum of all, else why not."""
     if row["recovered"] == replications:
         return NEVER_BELOW if row["each"]["estimate"] == 0 else duration(row["each"])
-    if row["recovered"] is None:
-        merged = row["merged"]
-        if merged["estimate"] == 0:
-            return NEVER_BELOW
-        return f"{duration(merged)} (all runs)" if known(merged) else "not in this run, or too few requests"
-    rest = f"{row['recovered']} of {replications} runs"
-    return f"{duration(row['each'])}, {rest}" if row["recovered"] else "not in this run"
+    if row["recovered"]:
+        return f"{duration(row['each'])}, {row['recovered']} of {replications} runs"
+    merged = row["merged"]
+    if row["recovered"] == 0 or merged.get("reason") == NOT_BACK:
+        return "not in this run"
+    if merged["estimate"] == 0:
+        return NEVER_BELOW
+    return f"{duration(merged)} (all runs)" if known(merged) else "too few requests to say"
 
 
 def _load(found: Row) -> Iterator[list[str]]:
     """What was tried, and what came of it."""
     load, good = found["amplification"], found["goodput_rps"]
     named = ", ".join(_parts(good))
-    worst = f"{significant(load['worst_ratio'])} in second {load['worst_second_s']}"
-    yield [f"attempts a request {named}", ", ".join(plain(load[name]) for name in _parts(load))]
-    yield ["... most", worst]
+    if load["all"]["estimate"] != 1:
+        yield [f"attempts a request {named}", ", ".join(plain(load[name]) for name in _parts(load))]
+        yield ["... most", f"{significant(load['worst_ratio'])} in second {load['worst_second_s']}"]
     yield [f"answers a second {named}", ", ".join(plain(good[name]) for name in _parts(good))]
     if "least_ratio" in good:
         yield ["... least", f"{percent(good['least_ratio'])} of before in second {good['least_second_s']}"]
@@ -110,8 +112,8 @@ def _whom(blast: Row) -> Iterator[list[str]]:
 
 def _connections(survival: Row | None) -> Iterator[list[str]]:
     """What became of the connections that stood."""
-    if not survival:
-        return
+    if not survival or survival["connections"]["estimate"] < 1:
+        return  # Where every request has its own, hardly any stands at a given instant.
     yield ["connections that stood at the fault", plain(survival["connections"])]
     names = {"timed_out_ratio": "given up by a time-out", "torn_ratio": "ended by RST or FIN"}
     names["dead_unnoticed_ratio"] = "dead unnoticed at the end"
