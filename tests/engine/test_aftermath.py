@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from strategies import scenarios
 
-from nodeportsim.engine.codes import CLOSED, TIMED_OUT, TORN
+from nodeportsim.engine.codes import CLOSED, SUCCEEDED, TIMED_OUT, TORN
 from nodeportsim.engine.simulate import Replication, simulate
 from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
@@ -169,3 +169,29 @@ def test_seconds_clients_and_nodes_add_up_to_the_totals(scenario: Scenario) -> N
     if not scenario.events:
         assert totals(result) == [0, 0, 0]
         assert result.standing.tolist() == [0, 0]
+
+
+def test_late_answers_are_those_of_retries_that_outlast_the_wrong_rules() -> None:
+    """A connect to a dead endpoint gives up after 3 s; the next attempt is made by rules that are right."""
+    scenario = Scenario(
+        cluster=Cluster(nodes=5),
+        service=Service(replicas=10),
+        clients=(
+            Clients(
+                rate_rps=60.0,
+                entry=Entry(policy="first"),
+                timeouts=Timeouts(connect_s=3.0),
+                retry=Retry(attempts=3),
+            ),
+        ),
+        events=(Event(at_s=2.0, fault="power-off", node="node-3"),),
+        run=Run(duration_s=65.0),
+    )
+    result = simulate(scenario, engine="simpy", trace=10_000)
+    right_s = max(t for t, name, _ in result.milestones if name == "rules updated everywhere")
+    rows = result.trace[(result.trace["cause"] == SUCCEEDED) & (result.trace["born_s"] < right_s)]
+    late = rows[(rows["ended_s"] >= right_s) & (rows["attempts"] > 1)]
+
+    assert len(late) > 10
+    assert result.load[:, 3].sum() == len(late)
+    assert np.flatnonzero(result.load[:, 3]).tolist() == sorted({int(t) for t in late["ended_s"]})
