@@ -39,9 +39,9 @@ def watched(scenario: Scenario) -> tuple[Replication, World]:
     planes: list[Any] = []
     read = simulation._read
 
-    def noted(number: int, plane: Any, control: Any, end_s: float) -> Replication:
+    def noted(number: int, plane: Any, control: Any) -> Replication:
         planes.append(plane)
-        return read(number, plane, control, end_s)
+        return read(number, plane, control)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulation, "_read", noted)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .codes import CLOSED, NEVER_S, STANDING
+from .codes import CLOSED, STANDING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def ended(w: World, end_s: float) -> Counts:
     An idle one beyond its limit is closed, though nobody has looked at it yet.
     """
     table = np.array(w.fates, np.int64)
-    c = _left(w)
+    c = _left(w, end_s)
     over_s = _over_s(w, c)
     for over in over_s[(over_s >= w.config.fault_s) & (over_s <= end_s)]:
         table[min(int(over - w.config.fault_s), len(table) - 1), CLOSED] += 1
@@ -63,16 +63,16 @@ def ended(w: World, end_s: float) -> Counts:
 
 def standing(w: World, end_s: float) -> Counts:
     """Count those of them that are left: usable, and dead without their client's knowledge."""
-    c = _left(w)
+    c = _left(w, end_s)
     left, dead = _over_s(w, c) > end_s, _dead(w, c, end_s)
     return np.array([(left & ~dead).sum(), (left & dead).sum()], np.int64)
 
 
-def _left(w: World) -> Columns:
+def _left(w: World, end_s: float) -> Columns:
     """Give the connections that stood when the first fault came and that no step has ended since."""
     names = ("fate", "established_s", "idle_s", "active", "client", "node", "peer", "pod")
     found = columns(w.connections, *names, "node_epoch", "peer_epoch", "pod_epoch")
-    faulty = w.config.fault_s < NEVER_S
+    faulty = w.config.fault_s <= end_s
     left = faulty & (found["fate"] == STANDING) & (found["established_s"] < w.config.fault_s)
     return {name: values[left] for name, values in found.items()}
 

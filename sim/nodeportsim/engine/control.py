@@ -79,6 +79,7 @@ class Control:
     unknown: set[int] = field(default_factory=set)  # nodes whose Ready is Unknown
     off_plane: set[int] = field(default_factory=set)  # nodes cut from the control plane
     dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
+    end_s: float = 0.0  # when the run ended
     lying: set[int] = field(default_factory=set)  # nodes whose rules name a dead pod
 
     def __post_init__(self) -> None:

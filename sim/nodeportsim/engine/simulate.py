@@ -185,12 +185,12 @@ def simulate(
     faults.start(control)
     start_balancer(control)
     plane.start()
-    end_s = _run(scenario, plane)
+    control.end_s = _run(scenario, plane)
     if strays := int(plane.world.counts.strays):
         rule = f"failed, or named no node of 0 to {int(world.config.nodes) - 1}, {strays} times"
         hint = "run it with --engine simpy to see where"
         raise InputError(rule, field="policy", hint=hint)
-    return _read(replication, plane, control, end_s)
+    return _read(replication, plane, control)
 
 
 def _plane(world: World, engine: Engine) -> Any:
@@ -233,7 +233,7 @@ def _run(scenario: Scenario, plane: Any) -> float:
     return end_s
 
 
-def _read(number: int, plane: Any, control: Control, end_s: float) -> Replication:
+def _read(number: int, plane: Any, control: Control) -> Replication:
     """Read the world's counters."""
     w = plane.world
     counts, cores, duration_s = w.counts, len(w.cpu_free_s[0]), w.config.duration_s
@@ -264,8 +264,8 @@ def _read(number: int, plane: Any, control: Control, end_s: float) -> Replicatio
         groups=tuple((group.name, group.loop) for group in control.scenario.clients),
         node_names=tuple(control.names),
         node_failed=_array(column(nodes, "failed")),
-        fates=ended(w, end_s),
-        standing=standing(w, end_s),
+        fates=ended(w, control.end_s),
+        standing=standing(w, control.end_s),
         conntrack_peak=_array(column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
