@@ -22,7 +22,7 @@ from oracle import Oracle, Rules
 from nodeportsim.engine.build import Plain, Structs, world_of
 from nodeportsim.engine.control import Control
 from nodeportsim.engine.interpreter import Interpreter
-from nodeportsim.engine.simulate import LONGEST_DRAIN_S, _plane, _read, _run
+from nodeportsim.engine.simulate import _plane, _read, _run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
 
 OUTSIDE = "outside"
+UNREACHED_S = 200.0  # Longer than any connect or answer of a benchmark.
 PRICES = (
     *("walk_s", "endpoint_s", "refuse_s", "transit_s", "packet_s", "transit_packet_s"),  # of a node
     *("accept_s", "accept_packet_s"),
@@ -168,7 +169,7 @@ def _in_its_words(scenario: Scenario) -> Scenario:
         pods = pods.model_copy(update={"placement": moved})
     limits = clients.timeouts
     limits = limits.model_copy(
-        update={name: getattr(limits, name) or LONGEST_DRAIN_S for name in ("connect_s", "request_s")}
+        update={name: getattr(limits, name) or UNREACHED_S for name in ("connect_s", "request_s")}
     )
     changes = {
         # Named, or the oracle would make the names up once a pod.

@@ -23,7 +23,17 @@ from nodeportsim.engine.simulate import simulate
 from nodeportsim.engine.tally import bucket
 from nodeportsim.scenario.clients import Clients, Connections, Entry, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.spec import Cluster, ControlPlane, Event, Network, Pods, Run, Scenario, Service
+from nodeportsim.scenario.spec import (
+    Cluster,
+    ControlPlane,
+    Event,
+    Network,
+    Placement,
+    Pods,
+    Run,
+    Scenario,
+    Service,
+)
 from nodeportsim.theory import failure, queues
 
 if TYPE_CHECKING:
@@ -256,6 +266,27 @@ def lossy(loss_ratio: float) -> Scenario:
     )
 
 
+def behind_a_lossy_node(node: str, loss_ratio: float) -> Scenario:
+    """Clients enter by the first node, the pod stands on the second; one of the two loses packets."""
+    case = lossy(0.0)
+    pods = case.pods.model_copy(update={"placement": (Placement(name="web-0", node="node-2"),)})
+    clients = case.clients[0].model_copy(update={"entry": Entry(policy="first")})
+    update = {"cluster": Cluster(nodes=2, network=STILL), "pods": pods, "clients": (clients,)}
+    event = Event(at_s=0.0, fault="loss", node=node, loss_ratio=loss_ratio)
+    return case.model_copy(update=update | {"events": (event,)})
+
+
+ERRORS_RATIO = 0.35
+
+
+def erring() -> Scenario:
+    """One pod that answers a share of the requests with an error; three attempts."""
+    case = lossy(0.0)
+    event = Event(at_s=0.0, fault="pod-errors", pod="*", errors_ratio=ERRORS_RATIO)
+    clients = case.clients[0].model_copy(update={"retry": Retry(attempts=3)})
+    return case.model_copy(update={"clients": (clients,), "events": (event,)})
+
+
 LUMPS_S = 3.5
 LOSSY_RUNS = 16
 LOSS_RATIO = 0.1
@@ -268,6 +299,7 @@ def connected_within(run: Replication, time_s: float) -> int:
 
 
 AFTER_FAILURE = {"nodes": NODES, "dead_nodes": 1, "dead_endpoint_ratio": DEAD_RATIO}
+ERRING = {"nodes": 1, "dead_nodes": 0, "dead_endpoint_ratio": ERRORS_RATIO, "entry": "random"}
 FAILURES = {
     "failing share while the rules are stale": Check(
         scenario=outage(),
@@ -293,7 +325,28 @@ FAILURES = {
         expected=failure.syn_lumps(SYN_LOSS_RATIO, LUMPS_S)[0][0.0],
         value=lambda run: connected_within(run, 0.5) / run.offered,
     ),
+    # A SYN and its answer cross the link of an entry node twice each, that of the pod's node once each.
+    "connected by the first SYN through a lossy entry node": Check(
+        scenario=behind_a_lossy_node("node-1", LOSS_RATIO),
+        replications=LOSSY_RUNS,
+        expected=(1 - LOSS_RATIO) ** 4,
+        value=lambda run: connected_within(run, 0.5) / run.offered,
+    ),
+    "success of three attempts where applications err": Check(
+        scenario=erring(),
+        replications=8,
+        expected=1 - failure.all_fail_ratio(3, **ERRING),  # type: ignore[arg-type]  # As above.
+        value=lambda run: run.succeeded / run.offered,
+    ),
+    "load of three attempts where applications err": Check(
+        scenario=erring(),
+        replications=8,
+        expected=failure.load_factor(3, **ERRING),  # type: ignore[arg-type]  # As above.
+        value=lambda run: run.attempts / run.offered,
+    ),
 }
+assert abs(FAILURES["success of three attempts where applications err"].expected - 0.957) < 5e-4
+assert abs(FAILURES["load of three attempts where applications err"].expected - 1.4725) < 1e-9
 CHECKS = STATIONS | BUSY | FAILURES
 
 
@@ -320,9 +373,9 @@ def balance_p() -> float:
     return counts_p(counts, np.full(3, counts.sum() / 3))
 
 
-def lumps_p() -> float:
+def lumps_p(scenario: Scenario) -> float:
     """Connect times lie at the instants of the SYNs, with a geometric law."""
-    runs = replicate(lossy(LOSS_RATIO), LOSSY_RUNS)
+    runs = replicate(scenario, LOSSY_RUNS)
     masses, never = failure.syn_lumps(SYN_LOSS_RATIO, LUMPS_S)
     offered = sum(run.offered for run in runs)
     stood = [sum(connected_within(run, at_s + 0.05) for run in runs) for at_s in masses]
@@ -359,7 +412,8 @@ def detection_p(grace_s: float) -> float:
 
 SAMPLES: dict[str, Callable[[], float]] = {
     "connections over pods": balance_p,
-    "connect times": lumps_p,
+    "connect times": lambda: lumps_p(lossy(LOSS_RATIO)),
+    "connect times to a pod on a lossy node": lambda: lumps_p(behind_a_lossy_node("node-2", LOSS_RATIO)),
     "time to detection": lambda: detection_p(50.0),
     "time to detection, grace no multiple of the pass": lambda: detection_p(22.0),
 }

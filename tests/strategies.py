@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hypothesis import strategies as st
 
-from nodeportsim.scenario import clients, spec
+from nodeportsim.scenario import clients, restraint, spec
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.events import TARGETS, Event
+from nodeportsim.scenario.events import EVERY, PARAMETERS, TARGETS, Event
+from nodeportsim.scenario.ports import Snat, SourcePorts
 from nodeportsim.scenario.profile import load_profile
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ CLOCKS = spec.ControlPlane(
     slice_min_delay_s=0.2,
     toleration_s=0.5,
     kubelet_relist_s=0.1,
+    leader_lease_duration_s=0.2,
+    leader_renew_deadline_s=0.2,
 )
 QUICK_PROBE = spec.Probe(period_s=0.2, timeout_s=0.1, failure_threshold=2)
 
@@ -105,7 +108,9 @@ def clusters() -> SearchStrategy[spec.Cluster]:
         scheduler=st.sampled_from(("rr", "wrr", "lc", "wlc", "sh")),
         first_position=st.sampled_from((None, None, 1)),
         min_sync_period_s=st.sampled_from((0.0, 0.2)),
+        port_reuse=st.sampled_from(("new", "drop", "keep")),
     )
+    snat = st.builds(Snat, ports=st.sampled_from((3, 20, 40, 300)), evict_closing=st.booleans())
     conntrack = st.builds(
         spec.Conntrack,
         max=st.sampled_from((None, None, None, None, 40, 8)),
@@ -120,6 +125,7 @@ def clusters() -> SearchStrategy[spec.Cluster]:
         network=networks(),
         control_plane=st.just(CLOCKS),
         conntrack=conntrack,
+        snat=st.none() | snat,
     )
 
 
@@ -168,6 +174,26 @@ def pods(placement: SearchStrategy[Any]) -> SearchStrategy[spec.Pods]:
     )
 
 
+def keep_alives() -> SearchStrategy[clients.KeepAlive]:
+    return st.builds(
+        clients.KeepAlive,
+        time_s=st.sampled_from((0.0, 0.0, 0.05, 0.25)),
+        interval_s=st.sampled_from((0.05, 0.25)),
+        probes=st.integers(1, 3),
+    )
+
+
+def hedges() -> SearchStrategy[clients.Hedge]:
+    hedge = st.builds(
+        clients.Hedge,
+        delay_s=st.sampled_from((0.05, 0.0, 0.01, 0.25)),
+        max=st.integers(1, 3),
+        node=st.sampled_from(("next", "same")),
+        work=st.sampled_from(("drawn", "shared")),
+    )
+    return st.just(clients.Hedge()) | hedge
+
+
 def connections() -> SearchStrategy[clients.Connections]:
     kept = st.builds(
         clients.Connections,
@@ -177,8 +203,22 @@ def connections() -> SearchStrategy[clients.Connections]:
         max_requests=st.sampled_from((0, 1, 3)),
         max_age_s=st.sampled_from((0.0, 0.25)),
         idle_timeout_s=st.sampled_from((0.0, 0.05, 90.0)),
+        keep_alive=keep_alives(),
+        tcp_retries=st.sampled_from((15, 1, 2)),
     )
     return st.just(clients.Connections()) | kept
+
+
+def source_ports() -> SearchStrategy[SourcePorts | None]:
+    """None, or few: they run out, and come back while nodes remember them."""
+    few = st.builds(
+        SourcePorts,
+        count=st.sampled_from((2, 5, 12, 60)),
+        pick=st.sampled_from(("random", "sequential")),
+        hold_s=st.sampled_from((0.0, 0.1, 60.0)),
+        hosts=st.sampled_from((None, 1, 2)),
+    )
+    return st.none() | few
 
 
 def retries() -> SearchStrategy[clients.Retry]:
@@ -187,28 +227,93 @@ def retries() -> SearchStrategy[clients.Retry]:
         initial_s=st.sampled_from((0.0, 0.05)),
         factor=st.sampled_from((1.0, 2.0, 1.7)),
         max_s=st.sampled_from((0.05, 0.2)),
-        jitter=st.sampled_from(("none", "equal", "full")),
+        jitter=st.sampled_from(("none", "equal", "full", "decorrelated")),
     )
     return st.builds(
-        clients.Retry, attempts=st.integers(1, 3), node=st.sampled_from(("next", "same")), backoff=backoff
+        clients.Retry,
+        attempts=st.integers(1, 3),
+        node=st.sampled_from(("next", "same")),
+        backoff=backoff,
+        idempotent_ratio=st.sampled_from((1.0, 1.0, 0.5)),
+        budget=budgets(),
     )
 
 
-def entries() -> SearchStrategy[clients.Entry]:
+def budgets() -> SearchStrategy[restraint.Budget]:
+    """So small that they forbid something within a second."""
+    return st.builds(
+        restraint.Budget,
+        kind=st.sampled_from(("none", "ratio", "tokens")),
+        ratio=st.sampled_from((0.0, 0.3, 1.0)),
+        min_per_second=st.sampled_from((0, 1)),
+        window_s=st.just(1.0),
+        max_tokens=st.sampled_from((2, 5)),
+        success_tokens=st.sampled_from((0.1, 0.0625)),
+    )
+
+
+def breakers() -> SearchStrategy[restraint.Breaker]:
+    return st.builds(
+        restraint.Breaker,
+        failures=st.sampled_from((0, 0, 1, 2)),
+        open_s=st.sampled_from((0.0, 0.05, 0.25)),
+        probes=st.integers(1, 2),
+    )
+
+
+def ejections() -> SearchStrategy[restraint.Ejection]:
+    return st.builds(
+        restraint.Ejection,
+        failures=st.integers(1, 2),
+        base_s=st.sampled_from((0.05, 0.25)),
+        max_s=st.sampled_from((0.25, 0.4)),
+        share_ratio=st.sampled_from((0.1, 0.5, 1.0)),
+        panic_ratio=st.sampled_from((0.0, 0.5)),
+    )
+
+
+def may_eject(entry: clients.Entry, retry: clients.Retry) -> bool:
+    """Whether these clients choose among nodes."""
+    again = retry.attempts > 1 and retry.node == "next"
+    return entry.policy in {"random", "list"} or (entry.policy in {"dns-round-robin", "first"} and again)
+
+
+def entries(withdraw_s: float | None = None) -> SearchStrategy[clients.Entry]:
     """Every policy there is, users' own among them."""
     ttl_s = st.sampled_from((0.0, 0.25))
     ready = [p for p in get_args(clients.Entry.model_fields["policy"].annotation) if p != "custom"]
+    ready.remove("dns-round-robin")
+    dns = st.builds(
+        clients.Entry,
+        policy=st.just("dns-round-robin"),
+        ttl_s=ttl_s,
+        ignore_ttl_ratio=st.sampled_from((0.0, 0.0, 0.5)),
+        withdraw_s=st.just(withdraw_s),
+    )
     functions = st.sampled_from(("policies.py:power_of_two", "policies.py:fastest"))
     custom = st.builds(clients.Entry, policy=st.just("custom"), function=functions, code=st.just(POLICIES))
-    return st.builds(clients.Entry, policy=st.sampled_from(ready), ttl_s=ttl_s) | custom
+    delay_s = st.sampled_from((0.01, 0.05, 0.25))
+    others = st.sampled_from([policy for policy in clients.KNOWS_SEVERAL if policy != "dns-round-robin"])
+    eager = st.builds(clients.Entry, policy=others, attempt_delay_s=delay_s) | st.builds(
+        clients.Entry,
+        policy=st.just("dns-round-robin"),
+        ttl_s=ttl_s,
+        withdraw_s=st.just(withdraw_s),
+        attempt_delay_s=delay_s,
+    )
+    return dns | st.builds(clients.Entry, policy=st.sampled_from(ready), ttl_s=ttl_s) | custom | eager
 
 
 @st.composite
-def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients:
+def groups(
+    draw: DrawFn, number: int, zones: tuple[str, ...], withdraw_s: float | None = None
+) -> clients.Clients:
     """One group of clients; its load is up to 100 requests/s, or closed with short thoughts."""
     arrivals = draw(st.sampled_from(ARRIVALS))
     instants = st.lists(st.sampled_from((0.0, 0.1, 0.25, 0.5, 0.75)), min_size=1, max_size=30).map(sorted)
     limit_s = st.sampled_from(LIMITS_S)
+    entry, retry = draw(entries(withdraw_s)), draw(retries())
+    ejecting = may_eject(entry, retry) and draw(st.booleans())
     return clients.Clients(
         name=f"group-{number}",
         count=draw(st.integers(1, 5)),
@@ -218,35 +323,56 @@ def groups(draw: DrawFn, number: int, zones: tuple[str, ...]) -> clients.Clients
         burst=draw(st.sampled_from((1, 5))),
         trace_s=tuple(draw(instants)) if arrivals == "trace" else (),
         think_time=draw(laws((0.04, 0.1))),
-        entry=draw(entries()),
+        entry=entry,
+        hedge=clients.Hedge() if entry.attempt_delay_s else draw(hedges()),
         connections=draw(connections()),
         timeouts=clients.Timeouts(
             connect_s=draw(limit_s),
             request_s=draw(limit_s),
             total_s=draw(st.sampled_from((0.0, 0.0, 0.25, 2.0))),
             pool_s=draw(st.sampled_from((0.0, 0.05))),
+            user_s=draw(st.sampled_from((0.0, 0.0, 0.25, 1.0))),
         ),
-        retry=draw(retries()),
+        retry=retry,
+        breaker=draw(breakers()),
+        ejection=draw(ejections()) if ejecting else restraint.Ejection(),
         syn_schedule=draw(st.sampled_from(("linear", "doubling"))),
+        source_ports=None if entry.policy == "virtual-ip" else draw(source_ports()),
         zone=draw(st.sampled_from((None, *zones))),
     )
 
 
+PARAMETER_VALUES: dict[str, tuple[Any, ...]] = {
+    "period_s": (0.7, 1.0),
+    "delay_s": (0.1, 0.5),
+    "flush": (False, True),
+    "connections": ("reset", "silent", "kept"),
+    "factor": (1.5, 3.0),
+    "loss_ratio": (0.1, 0.5),
+    "errors_ratio": (0.35, 1.0),
+    "answer": ("drop", "reject"),
+    "entries": (1, 30, 200_000),
+}
+
+
 @st.composite
-def faults(draw: DrawFn, nodes: tuple[str, ...], pods: tuple[str, ...]) -> Event:
-    """One fault that may end within the run, at an instant where arrivals fall too."""
-    kinds = sorted(kind for kind, target in TARGETS.items() if target == "node" or pods)
-    fault = draw(st.sampled_from(kinds))
-    target = (
-        {"pod": draw(st.sampled_from(pods))}
-        if fault.startswith("pod-")
-        else {"node": draw(st.sampled_from(nodes))}
-    )
+def faults(draw: DrawFn, nodes: tuple[str, ...], zones: tuple[str, ...], pods: tuple[str, ...]) -> Event:
+    """One fault that may end within the run, or come and go, at an instant where arrivals fall too."""
+    fault = draw(st.sampled_from(sorted(kind for kind in TARGETS if TARGETS[kind] != "pod" or pods)))
+    targets: dict[str, list[dict[str, str]]] = {
+        "pod": [{"pod": name} for name in (*pods, EVERY)],
+        "node": [{"node": name} for name in (*nodes, *nodes, EVERY)] + [{"zone": name} for name in zones],
+        "cluster": [{}],
+    }
+    lasting = [{"for_s": None}, {"for_s": 0.25}, {"for_s": 1.0}, {"up_s": 0.3, "down_s": 0.2}]
+    parameters = {
+        name: draw(st.sampled_from(PARAMETER_VALUES[name]))
+        for name, theirs in PARAMETERS.items()
+        if fault in theirs
+    }
+    given: dict[str, Any] = parameters | draw(st.sampled_from(targets[TARGETS[fault]]))
     return Event(
-        at_s=draw(st.sampled_from((0.0, 0.25, 0.5))),
-        fault=fault,
-        for_s=draw(st.sampled_from((None, 0.25, 1.0))),
-        **target,
+        at_s=draw(st.sampled_from((0.0, 0.25, 0.5))), fault=fault, **given, **draw(st.sampled_from(lasting))
     )
 
 
@@ -254,7 +380,14 @@ def balancers() -> SearchStrategy[spec.Balancer]:
     kind = st.sampled_from(("node-port", "healthz", "health-check-node-port"))
     check = st.builds(spec.Check, kind=kind, interval_s=st.just(0.1), timeout_s=st.just(0.05))
     policy = st.sampled_from(("round-robin", "least-connections"))
-    return st.builds(spec.Balancer, policy=policy, check=check, failover_s=st.sampled_from((0.0, 0.2)))
+    return st.builds(
+        spec.Balancer,
+        policy=policy,
+        check=check,
+        failover_s=st.sampled_from((0.0, 0.2)),
+        arp_s=st.sampled_from((0.0, 0.0, 0.3)),
+        drain_s=st.sampled_from((None, None, 0.0, 0.2)),
+    )
 
 
 @st.composite
@@ -263,14 +396,18 @@ def scenarios(draw: DrawFn, *, events: int = 2) -> spec.Scenario:
     cluster, service = draw(clusters()), draw(services())
     standing = draw(pods(placements(cluster, service)))
     number = draw(st.integers(1, 2))
+    withdraw_s = draw(st.sampled_from((None, None, 0.0, 0.2)))
     names = tuple(p.name for p in standing.placement) or tuple(f"web-{p}" for p in range(service.replicas))
     return spec.Scenario(
         cluster=cluster,
         service=service,
         pods=standing,
-        clients=tuple(draw(groups(k, cluster.zone_names)) for k in range(number)),
+        clients=tuple(draw(groups(k, cluster.zone_names, withdraw_s)) for k in range(number)),
         balancer=draw(balancers()),
-        events=tuple(draw(faults(cluster.names, names)) for _ in range(draw(st.integers(0, events)))),
+        events=tuple(
+            draw(faults(cluster.names, cluster.zone_names, names))
+            for _ in range(draw(st.integers(0, events)))
+        ),
         run=spec.Run(
             duration_s=draw(st.sampled_from((1.0, 1.75))), seed=draw(st.integers(0, 999)), drain_s=30.0
         ),

@@ -24,6 +24,10 @@ CAUSES = (
     "pool_timeout",
     "rejected",
     "total_timeout",
+    "connection_lost",
+    "server_error",
+    "no_ports",
+    "circuit_open",
 )
 STAGES = (
     "pool_wait",
@@ -65,6 +69,7 @@ class Replication:
     node_utilisation: np.ndarray
     conntrack_drops: int
     backlog_drops: int
+    snat_drops: int
     retransmissions: int
     milestones: tuple[tuple[float, str, str], ...]
     orphans: int
@@ -143,6 +148,7 @@ def replication(
         node_utilisation=rng.uniform(0.01, 0.05, nodes),
         conntrack_drops=0,
         backlog_drops=0,
+        snat_drops=0,
         retransmissions=int(hurt.sum()),
         milestones=() if fault is None else _milestones(rng, fault, nodes, live),
         orphans=0,

@@ -16,7 +16,7 @@ enum { /* what can happen, and to what: c client, r request, f flight */
 enum { FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF };             /* request states */
 enum { DNS_ROUND_ROBIN = 0, PINNED = 2, RANDOM = 3 };                   /* entry policies */
 enum { JITTER_NONE, JITTER_EQUAL, JITTER_FULL };
-enum { CONNECT_TIMEOUT = 0, REQUEST_TIMEOUT = 4, OVERLOADED = 6, CAUSES = 8 }; /* of failure */
+enum { CONNECT_TIMEOUT = 0, REQUEST_TIMEOUT = 4, OVERLOADED = 6 }; /* of failure; floor.py says how many CAUSES there are */
 enum { SUCCEEDED = -1, STAGES = 9, EXPIRY_SLOTS = 256, FIRST_SLOTS = 256 };
 #define NEVER_S 1e200
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 # Contraction would fuse a * b + c into one rounding and leave the engine's trace.
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = (
+    "-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC", f"-DCAUSES={len(C.CAUSES)}",
+)  # fmt: skip
 
 PRICE = np.dtype(
     [(f"{name}_s", "f8") for name in ("walk", "endpoint", "transit", "packet", "transit_packet")]
@@ -209,6 +211,8 @@ class Prepared:
             failed=q.failed,
             in_flight=q.offered - q.succeeded - q.failed,
             attempts=q.tries,
+            hedges=0,
+            overtaken=0,
             errors=a["errors"][0],
             attempt_errors=a["errors"][1],
             latency=np.vstack([a["latency"], np.zeros((rest, C.BUCKETS), np.int64)]),
@@ -223,6 +227,7 @@ class Prepared:
             conntrack_peak=a["conntrack_peak"][: q.entries],
             conntrack_drops=q.conntrack_drops,
             backlog_drops=q.backlog_drops,
+            snat_drops=0,
             retransmissions=q.retransmissions,
             orphans=q.orphans,
             node_utilisation=a["node_busy_s"][: q.entries] / (q.cores * q.duration_s),

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from strategies import scenarios
 
-from nodeportsim.engine.codes import CLOSED, SUCCEEDED, TIMED_OUT, TORN
+from nodeportsim.engine.codes import AS_USUAL, SUCCEEDED, TIMED_OUT, TORN
 from nodeportsim.engine.simulate import Replication, simulate
 from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
@@ -54,7 +54,7 @@ def test_connections_of_one_lifetime_all_end_at_that_age() -> None:
     """Client k opens at k/100 s and finds its connection too old (9.5 s) at 10 s and at 20 s and k/100."""
     result = run(HARMLESS, connections=Connections(reuse="lifo", max_age_s=9.5))
 
-    assert ends(result, CLOSED) == {20 - 12: CLIENTS}
+    assert ends(result, AS_USUAL) == {20 - 12: CLIENTS}
     assert totals(result) == [CLIENTS, 0, 0]
     assert result.standing.tolist() == [0, 0]
 
@@ -102,8 +102,8 @@ def test_an_idle_connection_is_closed_at_its_limit_though_nobody_looks() -> None
     idle = Connections(reuse="lifo", idle_timeout_s=15.0)
     result = run(HARMLESS, arrivals="trace", trace_s=instants, connections=idle)
 
-    assert sum(ends(result, CLOSED).values()) == CLIENTS
-    assert set(ends(result, CLOSED)) <= {3, 4}
+    assert sum(ends(result, AS_USUAL).values()) == CLIENTS
+    assert set(ends(result, AS_USUAL)) <= {3, 4}
 
 
 def test_of_pinned_clients_exactly_those_of_the_dead_node_are_hit() -> None:

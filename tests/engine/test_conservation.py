@@ -12,7 +12,7 @@ from strategies import scenarios
 
 from nodeportsim.engine import node as node_steps
 from nodeportsim.engine import simulate as simulation
-from nodeportsim.engine.codes import BACKING_OFF, FREE, STAGES
+from nodeportsim.engine.codes import BACKING_OFF, CIRCUIT_OPEN, FREE, STAGES
 from nodeportsim.scenario.clients import Clients, Entry
 from nodeportsim.scenario.spec import (
     Cluster,
@@ -92,8 +92,12 @@ def assert_records_agree(w: World, result: Replication) -> None:
     assert counts.open_connections == len(w.connections) - free_slots(w.connections, counts.connection_free)
     assert counts.open_connections == sum(client.open for client in w.clients)
     begun = sum(request.state != BACKING_OFF for request in waiting)
-    assert counts.attempts == w.counts.succeeded + sum(map(int, np.array(w.errors)[1])) + begun
+    went_out = np.delete(np.array(w.errors)[1], CIRCUIT_OPEN)
+    ended = counts.succeeded + counts.overtaken + sum(map(int, went_out))
+    assert counts.attempts == ended + begun
     assert counts.offered == result.offered
+    if not counts.open_requests:
+        assert counts.overtaken <= counts.hedges < counts.attempts or counts.attempts == 0
 
 
 def assert_rest(w: World) -> None:

@@ -10,7 +10,10 @@ import pytest
 import nodeportsim.engine
 
 FOLDER = Path(nodeportsim.engine.__file__).parent
-STEP_FILES = ("client", "connections", "dispatch", "draws", "entry", "node", "pod", "pools", "tally", "wire")
+STEP_FILES = (
+    *("arrivals", "attempts", "choice", "client", "connections", "dispatch", "draws", "entry", "liveness"),
+    *("node", "pace", "pod", "pools", "ports", "race", "restraint", "tally", "wire"),
+)
 FORBIDDEN = (
     ast.Try, ast.Raise, ast.Assert, ast.With, ast.Lambda, ast.ListComp, ast.DictComp, ast.SetComp,
     ast.GeneratorExp, ast.JoinedStr, ast.List, ast.Dict, ast.Set, ast.Yield, ast.Global, ast.Nonlocal,

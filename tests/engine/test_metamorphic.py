@@ -76,7 +76,7 @@ def test_names_mean_nothing(scenario: Scenario) -> None:
         update={"node_names": tuple(new[n] for n in scenario.cluster.names)}
     )
     places = tuple(p.model_copy(update={"node": p.node and new[p.node]}) for p in scenario.pods.placement)
-    events = tuple(e.model_copy(update={"node": e.node and new[e.node]}) for e in scenario.events)
+    events = tuple(e.model_copy(update={"node": e.node and new.get(e.node, e.node)}) for e in scenario.events)
     pods = scenario.pods.model_copy(update={"placement": places})
     renamed = scenario.model_copy(update={"cluster": cluster, "pods": pods, "events": events})
     assert set(differences(run(scenario), run(renamed))) <= {"milestones", "node_names"}

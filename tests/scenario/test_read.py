@@ -116,7 +116,11 @@ def test_a_file_is_a_scenario_named_after_it(web: Path) -> None:
             "web.yaml:11:21: events.0.node names no node of this scenario; there are node-1, node-2, node-3,",
         ),
         ("fault: power", "fail: power", "web.yaml:11:29: events.0.fail is unknown"),
-        ("node: node-3, ", "", "web.yaml:11:22: events.0.fault happens to a node: give node, and no pod"),
+        (
+            "node: node-3, ",
+            "",
+            "web.yaml:11:22: events.0.fault happens to a node: give node or zone",
+        ),
         ("at: 60s, ", "", "web.yaml:11:5: events.0.at is missing"),
         ("kind: Scenario", "kind: Scenaro", "web.yaml:2:7: kind must be 'Scenario' (got 'Scenaro')"),
         ("sim/v1", "sim/v2", "web.yaml:1:13: apiVersion must be 'nodeportsim/v1' (got 'nodeportsim/v2')"),

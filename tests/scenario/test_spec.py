@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from nodeportsim.scenario.clients import Clients
 from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.events import TARGETS
 from nodeportsim.scenario.quantities import FieldError
 from nodeportsim.scenario.spec import Background, Cluster, Event, Placement, Pods, Run, Scenario, Service
 
@@ -35,12 +36,83 @@ def field_error(make: Any) -> tuple[str, str]:
         (lambda: Cluster(objects="x.json"), "objects", "names a file"),
         (lambda: Clients(arrivals="trace"), "trace", "belongs to arrivals: trace"),
         (lambda: Clients(arrivals="trace", trace_s=(2.0, 1.0)), "trace", "must be in order of time"),
-        (lambda: Event(at_s=1, fault="cut"), "fault", "give node, and no pod"),
-        (lambda: Event(at_s=1, fault="pod-hang", node="a"), "fault", "give pod, and no node"),
-        (lambda: Event(at_s=1, fault="pod-hang", node="a", pod="b"), "fault", "give pod, and no node"),
+        (
+            lambda: Event(at_s=1, fault="slow-node", node="a"),
+            "factor",
+            "is missing: fault: slow-node needs it",
+        ),
+        (lambda: Event(at_s=1, fault="cut", node="a", factor=2), "factor", "belongs to fault: slow-node"),
+        (lambda: Event(at_s=1, fault="loss", node="a"), "loss", "is missing: fault: loss needs it"),
+        (lambda: Event(at_s=1, fault="cut-in", node="a", loss_ratio=0.1), "loss", "belongs to fault: loss"),
+        (lambda: Event(at_s=1, fault="firewall", node="a"), "answer", "is missing: fault: firewall needs it"),
+        (
+            lambda: Event(at_s=1, fault="conntrack-fill", node="a"),
+            "entries",
+            "is missing: fault: conntrack-fill needs",
+        ),
+        (
+            lambda: Event(at_s=1, fault="pod-errors", pod="a"),
+            "errors",
+            "is missing: fault: pod-errors needs it",
+        ),
+        (
+            lambda: Event(at_s=1, fault="slow-pod", node="a", factor=2),
+            "fault",
+            "give pod, and no node or zone",
+        ),
+        (lambda: Event(at_s=1, fault="cut"), "fault", "give node or zone, and no pod"),
+        (lambda: Event(at_s=1, fault="cut", node="a", zone="b"), "fault", "give node or zone, and no pod"),
+        (
+            lambda: Event(at_s=1, fault="api-outage", node="a"),
+            "fault",
+            "happens to the cluster: give no node",
+        ),
+        (
+            lambda: Event(at_s=1, fault="cut", node="a", up_s=5.0),
+            "down",
+            "is missing: up and down go together",
+        ),
+        (lambda: Event(at_s=1, fault="cut", node="a", down_s=5.0), "up", "is missing"),
+        (
+            lambda: Event(at_s=1, fault="cut", node="a", up_s=5.0, down_s=1.0, for_s=1.0),
+            "for",
+            "is drawn where up and down are given",
+        ),
+        (lambda: Event(at_s=1, fault="cut", node="a", delay_s=1.0), "delay", "belongs to fault: proxy-lag"),
+        (
+            lambda: Event(at_s=1, fault="cut", node="a", flush=True),
+            "flush",
+            "belongs to fault: proxy-stop or proxy-restart",
+        ),
+        (
+            lambda: Event(at_s=1, fault="lease-flap", node="a"),
+            "period",
+            "is missing: fault: lease-flap needs it",
+        ),
+        (
+            lambda: Event(at_s=1, fault="proxy-lag", node="*"),
+            "delay",
+            "is missing: fault: proxy-lag needs it",
+        ),
+        (lambda: Event(at_s=1, fault="pod-hang", node="a"), "fault", "give pod, and no node or zone"),
+        (
+            lambda: Event(at_s=1, fault="pod-hang", node="a", pod="b"),
+            "fault",
+            "give pod, and no node or zone",
+        ),
         (lambda: Scenario(clients=()), "clients", "at least one group"),
         (lambda: Scenario(clients=(Clients(zone="x"),)), "clients.0.zone", "names no zone"),
         (lambda: Scenario(events=(Event(at_s=1, fault="cut", node="x"),)), "events.0.node", "names no node"),
+        (
+            lambda: Scenario(events=(Event(at_s=1, fault="cut", zone="*"),)),
+            "events.0.zone",
+            "there are zone-1",
+        ),
+        (
+            lambda: Scenario(events=(Event(at_s=1, fault="cut", zone="zone1"),)),
+            "events.0.zone",
+            "did you mean zone-1?",
+        ),
         (
             lambda: Scenario(events=(Event(at_s=1, fault="pod-hang", pod="x"),)),
             "events.0.pod",
@@ -119,3 +191,27 @@ def test_a_placement_is_made_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatc
     scenario = Scenario(service=Service(name="once", replicas=4))
     assert [p.name for _ in range(3) for p in scenario.placement] == 3 * made
     assert len(made) == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "given"),
+    [
+        ("slow-node", {"factor": 1.0}),
+        ("slow-node", {"factor": 2e6}),
+        ("loss", {"loss_ratio": 0.0}),
+        ("loss", {"loss_ratio": 1.0}),
+        ("pod-errors", {"errors_ratio": 0.0}),
+        ("pod-errors", {"errors_ratio": 1.1}),
+        ("firewall", {"answer": "maybe"}),
+        ("conntrack-fill", {"entries": 0}),
+    ],
+)
+def test_a_fault_that_would_be_none_or_more_than_all_is_refused(fault: str, given: dict[str, Any]) -> None:
+    target = {TARGETS[fault]: "a"}  # type: ignore[index]
+    with pytest.raises(ValidationError, match=next(iter(given)).removesuffix("_ratio")):
+        Event.model_validate({"at_s": 1.0, "fault": fault} | target | given)
+
+
+def test_every_pod_may_be_meant_by_a_star_whatever_the_pods_are_called() -> None:
+    event = Event(at_s=1, fault="slow-pod", pod="*", factor=2)
+    assert Scenario(events=(event,)).events[0].target == "*"

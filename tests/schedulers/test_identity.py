@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from strategies import scenarios, uneven
 
 from nodeportsim.engine import build, records
+from nodeportsim.engine.codes import CIRCUIT_OPEN
 from nodeportsim.engine.compiled import kernel
 from nodeportsim.engine.rules import Rules
 from nodeportsim.engine.simulate import Replication, simulate
-from nodeportsim.scenario.clients import Clients, Connections, Retry
+from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
+from nodeportsim.scenario.restraint import Breaker, Budget, Ejection
 from nodeportsim.scenario.spec import Background, Cluster, Event, Proxy, Run, Scenario, Service
 
 if TYPE_CHECKING:
@@ -110,6 +112,35 @@ def test_where_instants_coincide_both_schedulers_keep_the_same_order(mode: str, 
     )
     scenario = busy(cluster=Cluster(nodes=3, proxy=Proxy(mode=mode)), clients=(clients,))
 
+    assert differences(scenario) == []
+
+
+@pytest.mark.parametrize("kind", ["ratio", "tokens"])
+@pytest.mark.parametrize("policy", ["dns-round-robin", "random", "list"])
+def test_clients_that_hold_back_in_every_way_leave_the_same_trace(kind: str, policy: str) -> None:
+    dns = policy == "dns-round-robin"
+    clients = Clients(
+        count=20,
+        rate_rps=400.0,
+        arrivals="fixed",
+        entry=Entry.model_validate(
+            {"policy": policy, "ttl_s": 0.5} | ({"withdraw_s": 0.3, "ignore_ttl_ratio": 0.3} if dns else {})
+        ),
+        timeouts=Timeouts(connect_s=0.05, request_s=0.05),
+        retry=Retry(
+            attempts=3,
+            idempotent_ratio=0.7,
+            backoff=Backoff(initial_s=0.01, jitter="decorrelated"),
+            budget=Budget.model_validate({"kind": kind, "ratio": 0.1, "min_per_second": 0}),
+        ),
+        breaker=Breaker(failures=1, open_s=0.1),
+        ejection=Ejection(failures=2, base_s=0.2, share_ratio=0.5),
+    )
+    scenario = busy(clients=(clients,))
+    result = simulate(scenario, 3, engine="simpy")
+
+    assert min(result.budget_refusals, result.ejections, result.errors[CIRCUIT_OPEN]) > 0
+    assert dns == any(name == "record withdrawn" for _, name, _ in result.milestones)
     assert differences(scenario) == []
 
 

@@ -83,7 +83,7 @@ def data_goes_before_control(patch: pytest.MonkeyPatch) -> None:
 def retries_stay(patch: pytest.MonkeyPatch) -> None:
     """The next node is the one that has just failed."""
 
-    patch.setattr(entry, "other_node", lambda w, r: w.requests[r].node)
+    patch.setattr(entry, "other_node", lambda w, _t, r: w.requests[r].node)
 
 
 def syns_come_late(patch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -181,3 +183,59 @@ def test_an_argument_outside_its_domain_is_named(field: str, call: object) -> No
 def test_an_unknown_entry_policy_is_refused() -> None:
     with pytest.raises(InputError, match="entry must be same, next or random"):
         failure.all_fail_ratio(1, nodes=1, dead_nodes=0, dead_endpoint_ratio=0.0, entry="first")  # type: ignore[arg-type]  # That is the point.
+
+
+@pytest.mark.parametrize(
+    ("period_s", "timeout_s", "threshold"), [(10.0, 1.0, 3), (5.0, 0.5, 1), (2.0, 3.0, 4)]
+)
+def test_the_verdict_of_a_probe_is_that_of_ticking_probes(
+    period_s: float, timeout_s: float, threshold: int
+) -> None:
+    probing = failure.Probing(period_s=period_s, timeout_s=timeout_s, threshold=threshold, propagation_s=0.5)
+    verdicts = [
+        [due_s + k * period_s + timeout_s + 0.5 for k in range(threshold)][-1]
+        for due_s in np.linspace(0.0, period_s, 1001)
+    ]
+
+    assert (probing.min_s, probing.max_s) == pytest.approx((verdicts[0], verdicts[-1]))
+    assert probing.mean_s == pytest.approx(np.mean(verdicts))
+
+
+@pytest.mark.parametrize(
+    ("period_s", "grace_s", "pass_s"), [(60.0, 50.0, 5.0), (61.3, 40.0, 7.0), (30.0, 50.0, 5.0)]
+)
+def test_the_share_of_a_flapping_node_is_that_of_ticking_clocks(
+    period_s: float, grace_s: float, pass_s: float
+) -> None:
+    shares = []
+    for first_s in np.linspace(1e-6, pass_s, 200):  # The pass after a renewal at 0 that sees it.
+        passes_s = first_s + pass_s * np.arange(40)
+        lost_s = passes_s[passes_s - first_s >= grace_s - 1e-9][0]
+        shares.append(max(0.0, period_s - lost_s) / period_s)
+    least, most = failure.flapping_ratio(period_s, grace_s=grace_s, pass_s=pass_s)
+
+    assert (min(shares), max(shares)) == pytest.approx((least, most), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "given", [{"period_s": 0.0}, {"timeout_s": -1.0}, {"threshold": 0}, {"propagation_s": -1.0}]
+)
+def test_a_probe_that_cannot_be_is_refused(given: dict[str, float]) -> None:
+    with pytest.raises(InputError):
+        failure.Probing(**given)  # type: ignore[arg-type]
+
+
+def test_the_windows_in_the_page_on_the_control_plane_are_those_of_the_closed_forms() -> None:
+    page = (Path(__file__).parents[2] / "docs/models/control-plane.md").read_text()
+    rows = re.findall(
+        r"^\| (grace|probe) (\d+) s(?: x (\d))? \| (\S+) s \| (\S+) s \| (\S+) s \|$", page, re.MULTILINE
+    )
+
+    assert len(rows) == 7
+    for kind, setting, threshold, *said in rows:
+        window = (
+            failure.Detection(grace_s=float(setting))
+            if kind == "grace"
+            else failure.Probing(period_s=float(setting), threshold=int(threshold))
+        )
+        assert list(map(float, said)) == [window.min_s, window.mean_s, window.max_s]

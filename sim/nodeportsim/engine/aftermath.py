@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .codes import CLOSED, STANDING
+from .codes import AS_USUAL, BALANCER, STANDING, VIRTUAL_IP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def ended(w: World, end_s: float) -> Counts:
     c = _left(w, end_s)
     over_s = _over_s(w, c)
     for over in over_s[(over_s >= w.config.fault_s) & (over_s <= end_s)]:
-        table[min(int(over - w.config.fault_s), len(table) - 1), CLOSED] += 1
+        table[min(int(over - w.config.fault_s), len(table) - 1), AS_USUAL] += 1
     return by_second(table, 0)
 
 
@@ -71,7 +71,7 @@ def standing(w: World, end_s: float) -> Counts:
 def _left(w: World, end_s: float) -> Columns:
     """Give the connections that stood when the first fault came and that no step has ended since."""
     names = ("fate", "established_s", "idle_s", "active", "client", "node", "peer", "pod")
-    found = columns(w.connections, *names, "node_epoch", "peer_epoch", "pod_epoch")
+    found = columns(w.connections, *names, "node_epoch", "peer_epoch", "pod_epoch", "balancer_epoch")
     faulty = w.config.fault_s <= end_s
     left = faulty & (found["fate"] == STANDING) & (found["established_s"] < w.config.fault_s)
     return {name: values[left] for name, values in found.items()}
@@ -86,13 +86,20 @@ def _over_s(w: World, c: Columns) -> NDArray[np.float64]:
 
 def _dead(w: World, c: Columns, end_s: float) -> NDArray[np.bool_]:
     """Tell which connections nobody would answer: machine, network, memory or process is gone."""
-    node, pod = (
-        columns(w.nodes, "up", "cut", "cut_nodes", "epoch"),
-        columns(w.pods, "up", "epoch", "hung_until_s"),
-    )
+    node = columns(w.nodes, "up", "mute", "deaf", "cut_nodes", "epoch")
+    pod = columns(w.pods, "up", "epoch", "hung_until_s")
     n, m, p = c["node"], c["peer"], c["pod"]
-    dead = (node["up"][n] == 0) | (node["cut"][n] != 0) | (node["epoch"][n] != c["node_epoch"])
-    gone = (node["up"][m] == 0) | (node["cut"][m] != 0) | (node["epoch"][m] != c["peer_epoch"])
-    gone |= (node["cut_nodes"][n] != 0) | (node["cut_nodes"][m] != 0)
+    gone = (node["up"] == 0) | (node["mute"] != 0) | (node["deaf"] != 0)
+    entry = gone[n] | (node["epoch"][n] != c["node_epoch"])
+    peer = gone[m] | (node["epoch"][m] != c["peer_epoch"])
+    peer |= (node["cut_nodes"][n] != 0) | (node["cut_nodes"][m] != 0)
     unheard = (pod["up"][p] == 0) | (pod["epoch"][p] != c["pod_epoch"]) | (pod["hung_until_s"][p] > end_s)
-    return np.asarray(dead | ((n != m) & gone) | unheard)
+    return np.asarray(entry | ((n != m) & peer) | unheard | _unknown(w, c))
+
+
+def _unknown(w: World, c: Columns) -> NDArray[np.bool_]:
+    """Tell which connections a balancer has forgotten, or the owner of a virtual IP never knew."""
+    policy = np.array(column(w.groups, "policy"))[np.array(column(w.clients, "group"))[c["client"]]]
+    known = np.maximum(np.array(column(w.nodes, "balancer_known"))[c["node"]], w.config.balancer_known)
+    forgotten = (policy == BALANCER) & (c["balancer_epoch"] < known)
+    return np.asarray(forgotten | ((policy == VIRTUAL_IP) & (c["node"] != w.config.leader)))

@@ -11,9 +11,11 @@ import numpy as np
 
 from nodeportsim.scenario.network import paths
 
+from . import build_restraint
 from . import codes as C  # noqa: N812 - a table, as short as its entries are many.
 from . import records as R  # noqa: N812 - as above.
 from .draws import CONSTANT, EXPONENTIAL, LOGNORMAL, UNIFORM
+from .port_rows import configure_ports, hosts, port_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,10 @@ ENTRY = {
 }  # fmt: skip
 ARRIVALS = {"poisson": C.POISSON, "fixed": C.FIXED, "bursty": C.BURSTY, "trace": C.TRACE}
 REUSE = {"none": C.NO_REUSE, "lifo": C.LIFO, "fifo": C.FIFO, "random": C.ANY}
-JITTER = {"none": C.JITTER_NONE, "equal": C.JITTER_EQUAL, "full": C.JITTER_FULL}
+JITTER = {
+    "none": C.JITTER_NONE, "equal": C.JITTER_EQUAL, "full": C.JITTER_FULL,
+    "decorrelated": C.JITTER_DECORRELATED,
+}  # fmt: skip
 SCHEDULERS = {"rr": C.RR, "wrr": C.WRR, "lc": C.LC, "wlc": C.WLC, "sh": C.SH}
 
 SYN_AT_S = {
@@ -42,7 +47,8 @@ SYN_AT_S = {
 }
 NO_ROUTE_S = 3.06  # Three ARP probes a second apart, then EHOSTUNREACH; measured 3.06 to 3.12 s on 6.18.
 RTO_S = 0.2  # TCP_RTO_MIN, include/net/tcp.h; measured 0.21 s on 6.18.
-DATA_RETRIES = 15  # net.ipv4.tcp_retries2, tcp(7).
+RTO_MAX_S = 120.0  # TCP_RTO_MAX, include/net/tcp.h.
+DATA_RETRIES = 15  # net.ipv4.tcp_retries2 of the pods' nodes, tcp(7); clients have their own.
 CLOSE_S = 10.0  # nf_conntrack_tcp_timeout_close; measured: entries of reset connections live 10 s more.
 RECENT_ENTRIES = 100  # ip_list_tot, net/netfilter/xt_recent.c.
 CONNTRACK_CAP_SINCE = 36  # kubernetes/kubernetes#137002
@@ -159,6 +165,8 @@ def world_of(
         sticky=shape.table(R.Sticky, nodes + outside, clients if affinity else 0),
         active=shape.grid(nodes + outside, pods if counted else 0, 0),
         inactive=shape.grid(nodes + outside, pods if counted else 0, 0),
+        **port_rows(scenario, shape),
+        **build_restraint.tables(scenario, shape),
         memory=shape.grid(clients, cells * nodes, 0.0),
         syn_at_s=shape.grid(len(SYN_AT_S), schedule_width, inf),
         trace_s=shape.numbers([t for g in scenario.clients for t in g.trace_s], "f8"),
@@ -179,6 +187,7 @@ def world_of(
     _fill_nodes(world, scenario, network, shape)
     _fill_pods(world, scenario, shape)
     _fill_clients(world, scenario, network, shape)
+    configure_ports(world, scenario)
     _link(world)
     return world
 
@@ -193,7 +202,7 @@ def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float
     c, network, balancer = w.config, scenario.cluster.network, scenario.balancer
     c.key0, c.key1 = scenario.run.seed, replication
     c.duration_s, c.warmup_s = scenario.run.duration_s, warmup_s
-    c.fault_s = min((event.at_s for event in scenario.events), default=C.NEVER_S)
+    c.fault_s = C.NEVER_S
     c.wake_up_s, c.jitter_s, c.loss_ratio = network.wake_up_s, network.jitter_s, network.loss_ratio
     c.noisy = int(network.jitter_s > 0 or network.loss_ratio > 0)
     c.balancer_s = balancer.latency_s
@@ -229,7 +238,7 @@ def _fill_nodes(w: R.World, scenario: Scenario, network: Paths, shape: Shape) ->
     """Fill in the nodes; what stands outside the cluster counts as one more, in the first zone."""
     zones = [*network.node_zone, 0][: len(w.nodes)]
     most = conntrack_max(scenario)
-    shape.fill(w.nodes, up=1, zone=zones, healthy=1, conntrack_max=most, booted_s=-1e300)
+    shape.fill(w.nodes, up=1, slow=1.0, zone=zones, healthy=1, listed=1, conntrack_max=most, booted_s=-1e300)
     for remembered in w.sticky:
         shape.fill(remembered, pod=-1)
 
@@ -246,16 +255,18 @@ def _fill_pods(w: R.World, scenario: Scenario, shape: Shape) -> None:
     where: dict[str | None, int] = {name: n for n, name in enumerate(scenario.cluster.names)}
     where[None] = len(where)
     nodes = [where[place.node] for place in scenario.placement]
-    shape.fill(w.pods, node=nodes, up=1, workers=scenario.pods.workers, weight=1)
+    shape.fill(w.pods, node=nodes, up=1, slow=1.0, workers=scenario.pods.workers, weight=1)
 
 
 def _fill_clients(w: R.World, scenario: Scenario, network: Paths, shape: Shape) -> None:
     first = trace_first = 0
     for g, given in enumerate(scenario.clients):
-        _fill_group(w.groups[g], given, first, trace_first)
+        _fill_group(w.groups[g], given, first, trace_first, w.config.nodes)
+        build_restraint.fill(w, w.groups[g], given)
         clients = w.clients[first : first + given.count]
         homes = [_home(given, place, w) for place in range(given.count)]
         shape.fill(clients, group=g, resolved_s=-1.0, home=homes, zone=network.client_zone[g])
+        shape.fill(clients, host=hosts(given, first))
         shape.fill(clients, idle_head=-1, idle_tail=-1, wait_head=-1, wait_tail=-1)
         first, trace_first = first + given.count, trace_first + len(given.trace_s)
 
@@ -265,7 +276,7 @@ def _home(given: Clients, place: int, w: R.World) -> int:
     return 0 if given.entry.policy == "list" else place % w.config.nodes
 
 
-def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int) -> None:
+def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int, nodes: int) -> None:
     group.first, group.count, group.closed = first, given.count, int(given.loop == "closed")
     group.rate_rps, group.arrivals, group.burst = given.rate_rps, ARRIVALS[given.arrivals], given.burst
     group.trace_first, group.trace_count = trace_first, len(given.trace_s)
@@ -285,6 +296,8 @@ def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int) ->
         limits.pool_s,
     )
     backoff = given.retry.backoff
+    _fill_races(group, given, nodes)
+    _fill_liveness(group, given)
     group.attempts, group.retry_next = given.retry.attempts, int(given.retry.node == "next")
     group.backoff_s, group.backoff_factor, group.backoff_max_s = (
         backoff.initial_s,
@@ -292,9 +305,35 @@ def _fill_group(group: R.Group, given: Clients, first: int, trace_first: int) ->
         backoff.max_s,
     )
     group.jitter = JITTER[backoff.jitter]
+    group.ignore_ttl_ratio = given.entry.ignore_ttl_ratio
+    group.withdrawing = int(given.entry.withdraw_s is not None)
     think = given.think_time
     group.think_law, group.think_mean_s, group.think_sigma = LAWS[think.dist], think.mean_s, sigma_of(think)
     group.syn_schedule = list(SYN_AT_S).index(given.syn_schedule)
+
+
+def _fill_races(group: R.Group, given: Clients, nodes: int) -> None:
+    """Fill in hedging or happy eyeballs: a scenario has one of them at most."""
+    group.dials = int(given.entry.attempt_delay_s > 0.0)
+    if group.dials:
+        group.copies, group.copy_s, group.copy_next = nodes - 1, given.entry.attempt_delay_s, 1
+        return
+    hedge = given.hedge
+    group.copies, group.copy_s, group.copy_next = hedge.max, hedge.delay_s, int(hedge.node == "next")
+    group.drawn = int(hedge.work == "drawn")
+
+
+def _fill_liveness(group: R.Group, given: Clients) -> None:
+    """Fill in what tells that a connection is dead."""
+    keep_alive = given.connections.keep_alive
+    group.keep_s, group.keep_interval_s = keep_alive.time_s, keep_alive.interval_s
+    group.keep_probes = keep_alive.probes
+    group.give_up_s = given.timeouts.user_s or give_up_s(given.connections.tcp_retries)
+
+
+def give_up_s(retries: int) -> float:
+    """How long TCP holds on to data that nobody acknowledges (net/ipv4/tcp_timer.c tcp_model_timeout)."""
+    return sum(min(RTO_S * 2.0**k, RTO_MAX_S) for k in range(retries + 1))
 
 
 def _link(w: R.World) -> None:

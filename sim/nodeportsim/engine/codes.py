@@ -26,27 +26,42 @@ from __future__ import annotations
     REPLY_AGAIN,  # f: the pod's TCP sends the answer once more
     NO_ROUTE,  # f: ICMP host unreachable at the client
     EXPIRE,  # node * pods + pod: an ipvs connection leaves the inactive count
-) = range(21)
+    COPY,  # f: nothing has come of its attempt within the delay, the next copy goes
+    OUTRUN,  # r: another copy has won, this one lets go
+    WATCH,  # connection: something of it may be due: its death, a probe, a stream for who waits
+    FAULTY,  # f: the application's 500
+    UNBOUND,  # f: no source port is free: connect() fails at once
+) = range(26)
 
-FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF = range(5)  # request states
+FREE, POOL_WAIT, CONNECTING, WAITING, BACKING_OFF, OVERTAKEN = range(6)  # request states
+COPIES = 128  # Attempt number k + 128 j is the j-th copy of attempt k, with draws of its own.
 
 # How a group's clients find their entry node.
 DNS_ROUND_ROBIN, FIRST, PINNED, RANDOM, LIST, BALANCER, VIRTUAL_IP, OWN_NODE, CUSTOM = range(9)
 POISSON, FIXED, BURSTY, TRACE = range(4)  # arrivals
 NO_REUSE, LIFO, FIFO, ANY = range(4)  # which idle connection is taken
-JITTER_NONE, JITTER_EQUAL, JITTER_FULL = range(3)
+JITTER_NONE, JITTER_EQUAL, JITTER_FULL, JITTER_DECORRELATED = range(4)
+NO_BUDGET, RATIO_BUDGET, TOKEN_BUDGET = range(3)  # what bounds the retries of a client
+CLOSED, OPEN, HALF_OPEN = range(3)  # a circuit breaker
 UNIFORM_CHOICE, RR, WRR, LC, WLC, SH = range(6)  # which endpoint a node takes
+ANYWHERE, IN_TURN = range(2)  # where a client's search for a free port begins
+# What a SYN becomes whose ports the node remembers: as conntrack has it, or ipvs by its conn_reuse_mode.
+BY_CONNTRACK, IPVS_NEW, IPVS_DROP, IPVS_KEEP = range(4)
 REFUSE, DROP = range(2)  # what a node does with a SYN it has no endpoint for
+PASSING, DROPPING, REJECTING = range(3)  # what a firewall does with a SYN to the NodePort
+FORGOTTEN = -1  # an epoch that no node and no pod is in
 RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time-outs
 (CONNTRACK_FULL,) = range(1)  # what the control plane is told by the data plane
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",
-    "pool_timeout", "rejected", "total_timeout",
+    "pool_timeout", "rejected", "total_timeout", "connection_lost", "server_error", "no_ports",
+    "circuit_open",
 )  # fmt: skip
 (
     CONNECT_TIMEOUT, HOST_UNREACHABLE, CONNECTION_REFUSED, CONNECTION_RESET, REQUEST_TIMEOUT,
-    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT,
+    POOL_TIMEOUT, OVERLOADED, TOTAL_TIMEOUT, CONNECTION_LOST, SERVER_ERROR, NO_PORTS,
+    CIRCUIT_OPEN,
 ) = range(len(CAUSES))  # fmt: skip
 SUCCEEDED = -1
 
@@ -57,7 +72,7 @@ STAGES = (
 PHASES = ("before", "during", "after")
 BEFORE, DURING, AFTER = range(len(PHASES))
 FATES = ("closed", "reset", "timed_out")  # How a connection ended, as its client saw it.
-STANDING, CLOSED, TORN, TIMED_OUT = range(-1, len(FATES))
+STANDING, AS_USUAL, TORN, TIMED_OUT = range(-1, len(FATES))
 
 NEVER_S = 1e200  # later than any instant of a run
 
@@ -65,3 +80,4 @@ SUB = 8  # 2**8 buckets an octave
 BASE = (1023 - 24) << SUB
 BUCKETS = 36 << SUB
 EXPIRY_SLOTS = 256  # seconds a closing conntrack entry can be scheduled ahead
+BUDGET_SLICES = 10  # of the window of a retry budget: twitter-util TokenBucket.newLeakyBucket

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from .codes import (
     ANY,
+    AS_USUAL,
     BALANCER,
-    CLOSED,
     CONNECTING,
+    COPIES,
     DATA_AGAIN,
     DATA_AT_NODE,
     EXPIRE,
+    FORGOTTEN,
     LC,
     LIFO,
     NO_REUSE,
@@ -27,13 +29,16 @@ from .codes import (
     SYN_AT_NODE,
     TIMED_OUT,
     TORN,
+    UNBOUND,
+    VIRTUAL_IP,
     WAITING,
+    WATCH,
     WLC,
 )
 from .draws import POOL, uniform2
 from .entry import choose_node
-from .machine import after, arm, disarm, prefetch, rare, step
-from .node import untrack
+from .machine import after, arm, at, disarm, prefetch, rare, step
+from .node import copy_pin, untrack
 from .pools import (
     free_connection,
     new_connection,
@@ -44,6 +49,8 @@ from .pools import (
     push_waiting,
     unlink_idle,
 )
+from .ports import let_go_ports, take_port
+from .race import set_copy
 from .tally import note_fate
 from .wire import client_path_s, travel
 
@@ -161,6 +168,7 @@ def connect(w: World, t: float, r: int) -> None:
     request.state = CONNECTING
     connection.node = choose_node(w, t, r)
     connection.active = 1
+    connection.request = r
     connection.requests = 1
     request.node = connection.node
     if connection.node < 0:
@@ -172,8 +180,13 @@ def connect(w: World, t: float, r: int) -> None:
     if w.groups[w.clients[c].group].policy == BALANCER:
         w.nodes[connection.node].active += 1
     limit(w, t, r, w.groups[w.clients[c].group].connect_s)
+    if w.groups[w.clients[c].group].ports > 0 and not take_port(w, t, r):
+        at(w, t, UNBOUND, new_flight(w, t, r))
+        return
     look_ahead(w, connection.node, request.u_pod)
     send_syn(w, t, r)
+    if w.groups[w.clients[c].group].copies > 0:
+        set_copy(w, t, r)
 
 
 @step
@@ -198,12 +211,36 @@ def use(w: World, t: float, r: int, k: int) -> None:
     request = w.requests[r]
     connection = w.connections[k]
     connection.active += 1
+    connection.request = r
     connection.requests += 1
     request.connection = k
     request.attempt_s = t
     request.syn = 0
     request.node = connection.node
     send_request(w, t, r, new_flight(w, t, r))
+    if w.groups[w.clients[request.client].group].copies > 0:
+        set_copy(w, t, r)
+
+
+@rare
+def dial(w: World, t: float, r: int) -> None:
+    """Open a connection, off the common path; all dials of a race share the limit of the first."""
+    connect(w, t, r)
+    request = w.requests[r]
+    group = w.groups[w.clients[request.client].group]
+    if group.dials and request.attempt >= COPIES and group.connect_s > 0.0:
+        limit(w, t, r, max(1e-9, request.race_s + group.connect_s - t))
+
+
+@rare
+def share(w: World, t: float, k: int) -> None:
+    """A connection that carries several streams stands: others may use it from now on."""
+    connection = w.connections[k]
+    client = w.clients[connection.client]
+    if w.groups[client.group].reuse != NO_REUSE:
+        enlist(w, k)
+        if client.wait_head >= 0:
+            at(w, t, WATCH, k)
 
 
 @step
@@ -212,6 +249,8 @@ def send_request(w: World, t: float, r: int, f: int) -> None:
     request = w.requests[r]
     request.state = WAITING
     limit(w, t, r, w.groups[w.clients[request.client].group].request_s)
+    if w.groups[w.clients[request.client].group].policy == VIRTUAL_IP:
+        aim(w, f)
     w.flights[f].sent_s = t
     w.flights[f].tries = 0
     w.flights[f].first = int(w.connections[request.connection].requests <= 1)
@@ -233,6 +272,15 @@ def limit(w: World, t: float, r: int, limit_s: float) -> None:
 
 
 @step
+def enlist(w: World, k: int) -> None:
+    """Put connection `k` where its client looks for one."""
+    if w.groups[w.clients[w.connections[k].client].group].reuse == LIFO:
+        push_idle_front(w, k)
+    else:
+        push_idle_back(w, k)
+
+
+@step
 def release(w: World, t: float, k: int) -> None:
     """A request is through with connection `k`: keep it, or close it; then serve who waits."""
     connection = w.connections[k]
@@ -244,10 +292,7 @@ def release(w: World, t: float, k: int) -> None:
     if group.reuse == NO_REUSE or spent:
         connection.dead = 1
     if connection.dead == 0 and connection.listed == 0:
-        if group.reuse == LIFO:
-            push_idle_front(w, k)
-        else:
-            push_idle_back(w, k)
+        enlist(w, k)
     elif connection.dead != 0 and connection.listed == 0 and connection.active == 0:
         close(w, t, k, t)
     serve_waiting(w, t, c)
@@ -276,6 +321,8 @@ def serve_waiting(w: World, t: float, c: int) -> None:
         request = w.requests[r]
         request.pool_wait_s += t - request.wait_s
         acquire_waiting(w, t, r)
+        if group.streams > 1 and client.wait_head >= 0 and client.idle_head >= 0:
+            at(w, t, WATCH, client.idle_head)
 
 
 @rare
@@ -285,7 +332,7 @@ def acquire_waiting(w: World, t: float, r: int) -> None:
     if k >= 0:
         use(w, t, r, k)
     else:
-        connect(w, t, r)
+        dial(w, t, r)
 
 
 @step
@@ -293,8 +340,24 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
     """Close connection `k`: conntrack keeps its entries for a while, ipvs moves it to inactive."""
     connection = w.connections[k]
     c = connection.client
+    n = connection.node
+    forget(w, t, k, ended_s)
+    if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:
+        w.nodes[n].active -= 1
+    if ended_s >= w.config.fault_s:
+        note_fate(w, ended_s, k, AS_USUAL)
+    w.clients[c].open -= 1
+    free_connection(w, k)
+
+
+@step
+def forget(w: World, t: float, k: int, ended_s: float) -> None:
+    """Let the nodes of connection `k`, which ended at `ended_s`, let go of its entries in their time."""
+    connection = w.connections[k]
     n, m, p = connection.node, connection.peer, connection.pod
     end_s = ended_s + (w.config.close_s if connection.reset else w.config.time_wait_s)
+    if w.config.ports != 0:
+        end_s = let_go_ports(w, k, ended_s, end_s)
     if connection.tracked >= 1 and w.nodes[n].epoch == connection.node_epoch:
         untrack(w, t, n, end_s)
         if w.config.choice == LC or w.config.choice == WLC:
@@ -303,8 +366,28 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
             after(w, t, w.config.time_wait_s, EXPIRE, n * w.config.pods + p)
     if connection.tracked > 1 and w.nodes[m].epoch == connection.peer_epoch:
         untrack(w, t, m, end_s)
-    if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:
-        w.nodes[n].active -= 1
-    note_fate(w, ended_s, k, CLOSED)
-    w.clients[c].open -= 1
-    free_connection(w, k)
+
+
+@rare
+def follow(w: World, t: float, r: int) -> None:
+    """Let the next SYN to a virtual IP go to its present owner, who knows nothing of the last one."""
+    request = w.requests[r]
+    connection = w.connections[request.connection]
+    if connection.node != w.config.leader:
+        forget(w, t, request.connection, t)
+        connection.node = w.config.leader
+        connection.pod = -1
+        connection.peer = -1
+        connection.tracked = 0
+        connection.snat_port = -1
+        request.node = connection.node
+
+
+@rare
+def aim(w: World, f: int) -> None:
+    """Let data for a virtual IP go to its present owner, who may know nothing of the connection."""
+    flight = w.flights[f]
+    flight.node = w.config.leader
+    copy_pin(w, f)
+    if flight.node != w.connections[flight.connection].node:
+        flight.node_epoch = FORGOTTEN

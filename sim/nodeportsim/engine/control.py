@@ -5,18 +5,23 @@ EndpointSlice controller writes a changed Service at once, then at most once a s
 watches the slices and rewrites its rules, at once after idleness, else `minSyncPeriod` after the END of
 the last sync. Until then every surviving node sends its share of new connections to the dead endpoints.
 
-Sources: docs/models/control-plane.md. Left out: API server latency and outage.
+Nothing of it happens while the API server is out or nobody leads the controllers (leadership.py).
+
+Sources: docs/models/control-plane.md. Left out: the API server's latency.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nodeportsim.kubeproxy.sync import Runner
 
 from . import draws, leases
-from .codes import AFTER, CONNTRACK_FULL, DROP, DURING, REFUSE
+from .codes import AFTER, BEFORE, CONNTRACK_FULL, DROP, DURING, REFUSE
+from .leadership import Leadership
+from .proxy import Proxy
 from .rules import Rules
 from .slices import NOTHING, Conditions, Slices
 
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
 
     from .records import World
-    from .slices import Listed, Version
+    from .slices import Listed
 
     Process = Generator[simpy.Event, Any, None]
 
@@ -52,18 +57,8 @@ class Plane(Protocol):
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""
 
-
-@dataclass
-class Proxy:
-    """One node's kube-proxy: what it has seen and what it has written."""
-
-    runner: Runner
-    wanted: Version  # of the slices, that it writes
-    syncs: int = 0
-    running: bool = True
-    sync: SyncKind = "partial"  # the next one
-    listed: Listed = NOTHING  # what its rules say
-    wake: Any = None
+    def stretch(self, t: float, n: int, p: int, factor: float) -> None:
+        """Let what pods have to do take longer, or less."""
 
 
 @dataclass
@@ -77,14 +72,23 @@ class Control:
     key1: int
     milestones: list[tuple[float, str, str]] = field(default_factory=list)
     unknown: set[int] = field(default_factory=set)  # nodes whose Ready is Unknown
-    off_plane: set[int] = field(default_factory=set)  # nodes cut from the control plane
+    losses: Counter[int] = field(default_factory=Counter)  # how often each node was lost
+    regained_s: float = 0.0  # when a node last came back after all of them had been lost
+    off_plane: Counter[int] = field(default_factory=Counter)  # faults that cut a node from the control plane
+    late: Counter[int] = field(default_factory=Counter)  # faults that make a node's renewals late
+    unpowered: Counter[int] = field(default_factory=Counter)  # faults that keep a node from running
+    leaving: set[int] = field(default_factory=set)  # nodes about to be deleted
+    withdrawn: Counter[int] = field(default_factory=Counter)  # how often a balancer took each node out
+    owed: dict[int, Conditions] = field(default_factory=dict)  # of pods, that their kubelets cannot write yet
     dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
     end_s: float = 0.0  # when the run ended
     lying: set[int] = field(default_factory=set)  # nodes whose rules name a dead pod
+    in_force: dict[tuple[str, int], list[float]] = field(default_factory=dict)  # what faults add up to
 
     def __post_init__(self) -> None:
         self.env = self.plane.env
         self.clocks = self.scenario.cluster.control_plane
+        self.leadership = Leadership(self.env, self.clocks, lambda: leases.take_over(self))
         self.names = self.scenario.cluster.names
         self.rules = Rules(self.scenario, self.profile)
         placed = (Conditions(**vars(place)) for place in self.scenario.placement)
@@ -170,14 +174,15 @@ class Control:
             self.note("conntrack table full", self.names[i] if i < len(self.names) else "outside")
 
     def connected(self, n: int) -> bool:
-        """Node n reaches the API server."""
+        """Node n reaches the API server, and that answers."""
         node = self.world.nodes[n]
-        return bool(node.up and not node.cut and n not in self.off_plane)
+        return bool(node.up and not node.cut and not self.off_plane[n] and not self.leadership.api_down)
 
     def _slice_controller(self) -> Process:
         """Write changed slices at once, then at most every `slice_min_delay_s`."""
         while True:
             yield self.dirty
+            yield from self.leadership.at_work()
             self.dirty = self.env.event()
             self.slices.publish()
             self.note("endpoints changed")
@@ -190,21 +195,29 @@ class Control:
             proxy.wake.succeed()
 
     def _proxy(self, n: int) -> Process:
-        """kube-proxy of node n: watch, wait its turn, sync."""
+        """kube-proxy of node n: watch, wait its turn, sync. A sync goes on where the API server is lost."""
         proxy = self.proxies[n]
         while True:
             yield proxy.wake
             proxy.wake = self.env.event()
-            if not self._proxying(n):
+            if not self._hears(n):
                 continue
+            life = proxy.life
             spread = 2.0 * self.uniform(draws.WATCH, n, proxy.syncs)
             yield self.env.timeout(spread * self.clocks.watch_latency_s)
-            yield self.env.timeout(proxy.runner.start_s(self.env.now) - self.env.now)
-            wanted, boot = self.slices.latest, self.world.nodes[n].epoch
-            yield self.env.timeout(self.rules.sync_s(len(self.slices.pods), proxy.sync))
-            if not self._proxying(n) or self.world.nodes[n].epoch != boot:
+            heard = self.slices.latest
+            proxy.queue(heard, self.env.now)
+            if proxy.hung:
                 continue
-            proxy.wanted, proxy.sync = wanted, "partial"
+            yield self.env.timeout(proxy.runner.start_s(self.env.now) - self.env.now)
+            if proxy.lags_s:
+                yield self.env.timeout(sum(proxy.lags_s))
+            wanted, boot = self.slices.latest if self._hears(n) else heard, self.world.nodes[n].epoch
+            yield self.env.timeout(self.rules.sync_s(len(self.slices.pods), proxy.sync))
+            node = self.world.nodes[n]
+            if not proxy.syncing or proxy.life != life or not node.up or node.epoch != boot:
+                continue
+            proxy.wanted, proxy.sync, proxy.pending_s = wanted, "partial", None
             proxy.runner = proxy.runner.after(self.env.now)
             self._program(n)
             self.note("rules updated", self.names[n])
@@ -213,7 +226,7 @@ class Control:
             if wanted is not self.slices.latest:
                 self._wake(proxy)
 
-    def _proxying(self, n: int) -> bool:
+    def _hears(self, n: int) -> bool:
         """kube-proxy of node n runs and hears the API server."""
         return self.proxies[n].running and self.connected(n)
 
@@ -224,17 +237,41 @@ class Control:
         return sorted(self.standing[n])
 
     def set_pod(self, p: int, *, ready: bool, terminating: bool | None = None, gone: bool = False) -> None:
-        """Write a pod's conditions to the API server."""
-        old = self.slices.pods[p]
+        """Write a pod's conditions to the API server; while that is out, its kubelet owes them."""
+        old = self.owed.pop(p, self.slices.pods[p])
         ending = old.terminating if terminating is None else terminating
         node = old.node and self.names[int(self.world.pods[p].node)]
         new = replace(
             old, ready=ready and not ending, serving=ready, terminating=ending, node=node, gone=gone
         )
-        if new != old:
-            self.slices.write(p, new)
+        if self.leadership.api_down:
+            self.owed[p] = new
+        else:
+            self._write(p, new)
+
+    def report(self, p: int, *, ready: bool) -> None:
+        """Let the kubelet of a pod's node say whether it is ready, as soon as it reaches the API server."""
+        if self.connected(int(self.world.pods[p].node)):
+            self.set_pod(p, ready=ready)
+        else:
+            old = self.owed.get(p, self.slices.pods[p])
+            self.owed[p] = replace(old, ready=ready and not old.terminating, serving=ready)
+
+    def deliver(self, n: int) -> None:
+        """Let the kubelet of node n write what it owes."""
+        for p in self.pods_of(n) if self.owed else ():
+            if p in self.owed:
+                self._write(p, self.owed.pop(p))
+
+    def _write(self, p: int, conditions: Conditions) -> None:
+        if conditions != self.slices.pods[p]:
+            self.slices.write(p, conditions)
             if not self.dirty.triggered:
                 self.dirty.succeed()
+
+    def healthy_proxy(self, n: int) -> bool:
+        """Tell whether kube-proxy of node n is healthy in its own eyes: no change waits for too long."""
+        return self.proxies[n].healthy(self.env.now, 2.0 * self.scenario.cluster.proxy.sync_period_s)
 
     def ready_here(self, n: int) -> bool:
         """Tell whether node n's kube-proxy knows of a ready endpoint of its own."""
@@ -242,13 +279,32 @@ class Control:
 
     def resync(self, n: int, sync: SyncKind) -> None:
         """Let node n's kube-proxy catch up."""
-        self.proxies[n].sync = sync
+        self.proxies[n].want(sync)
         self._wake(self.proxies[n])
+
+    def catch_up(self) -> None:
+        """Let every kube-proxy that has missed something catch up, after the API server was out."""
+        for proxy in self.proxies:
+            if proxy.wanted is not self.slices.latest or proxy.sync != "partial":
+                self._wake(proxy)
+
+    def flush(self, n: int) -> None:
+        """Take the rules of node n away: a NodePort refuses, a ClusterIP is an address like any other."""
+        node = self.world.nodes[n]
+        node.endpoints, node.programmed = 0, int(self.scenario.service.type == "ClusterIP")
+        node.empty = DROP
+        self.proxies[n].listed = NOTHING
+        self.proxies[n].want("full")
+        self._judge(n)
+        self._settle()
 
     def disturb(self, dead: Sequence[int]) -> None:
         """Pods died: until every live node's rules know it, the rules lie about them."""
         self.dead.update(dead)
-        self.world.config.phase = DURING if dead else max(AFTER, self.world.config.phase)
+        if dead:
+            self.world.config.phase = DURING
+        elif self.world.config.phase == BEFORE:
+            self.world.config.phase = AFTER
         self.judge_all()
 
     def revive(self, pods: Sequence[int]) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import client, node, pod
+from . import attempts, client, node, pod
 from .codes import (
     ARRIVE,
+    COPY,
     DATA_AGAIN,
     DATA_AT_NODE,
     DATA_AT_PEER,
     DATA_AT_POD,
     ESTABLISHED,
+    EXPIRE,
+    FAULTY,
     NO_ROUTE,
+    OUTRUN,
     POD_DONE,
     POD_START,
     REFUSED,
@@ -25,6 +29,8 @@ from .codes import (
     SYN_AT_PEER,
     SYN_AT_POD,
     TIMER,
+    UNBOUND,
+    WATCH,
 )
 from .machine import rare, step
 
@@ -90,11 +96,21 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
         client.reset(w, t, i)
     elif kind == REJECTED:
         client.rejected(w, t, i)
+    elif kind == FAULTY:
+        client.erred(w, t, i)
     elif kind == NO_ROUTE:
         client.no_route(w, t, i)
     elif kind == RETRY:
-        client.attempt(w, t, i)
+        attempts.attempt(w, t, i)
     elif kind == TIMER:
         client.timer(w, t, i)
-    else:
+    elif kind == UNBOUND:
+        client.unbound(w, t, i)
+    elif kind == EXPIRE:
         node.expire(w, t, i)
+    elif kind == COPY:
+        attempts.copy(w, t, i)
+    elif kind == OUTRUN:
+        attempts.outrun(w, t, i)
+    elif kind == WATCH:
+        client.watch(w, t, i)

@@ -26,6 +26,9 @@ JITTER = 5  # (client, request number, attempt * 256 + hop): loss, extra delay
 POOL = 6  # (client, request number): which idle connection
 CHOICE = 7  # (client, request number, attempt): a custom policy's choice of an entry node
 SPREAD = 8  # (client, request number, attempt * 256 + visit): what a first packet costs over its price
+HEDGE = 26  # (client, request number, attempt): the work of a copy
+PORT = 29  # (client, request number, attempt): where the search for a free source port begins
+SNAT = 30  # (client, request number, attempt * 256 + 8 * SYN + round): ... for a port to masquerade with
 LEASE = 16  # (node): phase of the lease renewals
 MONITOR = 17  # (): phase of the controller's passes
 POSITION = 18  # (node, sync): place of the Service in KUBE-NODEPORTS and KUBE-SERVICES
@@ -34,6 +37,10 @@ CHECK = 20  # (node, check): which endpoint a balancer's check meets
 TURN = 21  # (node, sync): where an ipvs round robin starts
 WATCH = 22  # (node, sync): how long the watch takes to tell kube-proxy
 PRICE = 23  # (hash of a price's name, in two words, attempt): what the price is in this replication
+IDEMPOTENT = 24  # (client, request number): whether the request may be sent twice
+RESOLVER = 25  # (client): whether its resolver heeds the TTL
+ERROR = 27  # (client, request number, attempt): whether the application answers with an error
+SCHEDULE = 31  # (clock, cycle, event): time until a random fault, and until its repair
 
 EXPONENTIAL, CONSTANT, LOGNORMAL, UNIFORM = range(4)
 

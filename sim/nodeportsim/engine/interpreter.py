@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import simpy
 
-from . import client, pod
+from . import arrivals, pace, pod
 from .codes import ARRIVE, TIMER
 from .dispatch import dispatch
 from .policy import choose, learn
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Listener = Callable[[int, int], None]
 
+SLOTS = 4  # A step takes at most so many of a pool.
 URGENT, ARRIVALS, DATA = 0, 2, 3  # After SimPy's URGENT 0 and NORMAL 1: at equal instants control goes first.
 
 
@@ -132,7 +133,7 @@ class Interpreter:
 
     def start(self) -> None:
         """Set the first arrivals."""
-        client.start(self.world)
+        arrivals.start(self.world)
 
     def advance(self, until: float) -> None:
         """Run control up to and including `until`, data strictly before it."""
@@ -140,10 +141,18 @@ class Interpreter:
 
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""
-        need = self.world.pods[p].inside + 2
-        while len(self.world.flights) - self.world.counts.open_flights < need:
-            self.world.counts.flight_free = double(self.world.flights, self.world.counts.flight_free)
+        self._room_for(self.world.pods[p].inside)
         pod.reset_clients(self.world, t, p)
+
+    def stretch(self, t: float, n: int, p: int, factor: float) -> None:
+        """Let what pods have to do take longer, or less."""
+        self._room_for(self.world.counts.open_flights)
+        pace.stretch(self.world, t, n, p, factor)
+
+    def _room_for(self, packets: int) -> None:
+        """Have room for so many more packets."""
+        while len(self.world.flights) - self.world.counts.open_flights < packets + 2:
+            self.world.counts.flight_free = double(self.world.flights, self.world.counts.flight_free)
 
     def add_endpoints(self, pods: Sequence[int]) -> int:
         """Store one more version of the endpoint list; where it begins."""
@@ -153,18 +162,14 @@ class Interpreter:
 
 
 def grow(w: World) -> None:
-    """Double a pool that has run out: a step takes at most two slots of each."""
+    """Double a pool that has run out: a step takes at most `SLOTS` of each."""
     counts = w.counts
-    counts.request_free = _grown(w.requests, counts.request_free)
-    counts.connection_free = _grown(w.connections, counts.connection_free)
-    counts.flight_free = _grown(w.flights, counts.flight_free)
-
-
-def _grown(pool: list[Any], head: int) -> int:
-    """Return the head of a free list with at least two slots."""
-    if head >= 0 and pool[head].next >= 0:
-        return head
-    return double(pool, head)
+    if len(w.requests) - counts.open_requests < SLOTS:
+        counts.request_free = double(w.requests, counts.request_free)
+    if len(w.connections) - counts.open_connections < SLOTS:
+        counts.connection_free = double(w.connections, counts.connection_free)
+    if len(w.flights) - counts.open_flights < SLOTS:
+        counts.flight_free = double(w.flights, counts.flight_free)
 
 
 def double(pool: list[Any], head: int) -> int:

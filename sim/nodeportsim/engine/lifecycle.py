@@ -36,8 +36,8 @@ def bring_up(control: Control, p: int) -> Process:
         control.uniform(draws.RELIST, p, 2 * epoch) * control.scenario.pods.readiness_probe.period_s
     )
     pod = control.world.pods[p]
-    if pod.epoch == epoch and pod.up and control.connected(int(pod.node)):
-        control.set_pod(p, ready=True)
+    if pod.epoch == epoch and pod.up:
+        control.report(p, ready=True)
 
 
 def replace_pod(control: Control, p: int) -> Process:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .choice import choose, remember, sticky_rank
 from .codes import (
     CONNTRACK_FULL,
     DATA_AGAIN,
@@ -18,22 +19,30 @@ from .codes import (
     DROP,
     EXPIRY_SLOTS,
     LC,
-    RECENT,
+    PASSING,
     REFUSED,
+    REJECTING,
     RESET,
-    RR,
-    SH,
     SYN_AGAIN,
     SYN_AT_PEER,
     SYN_AT_POD,
-    UNIFORM_CHOICE,
     WLC,
-    WRR,
 )
 from .draws import LOGNORMAL, SPREAD, draw_law, uniform2
-from .machine import after, at, notify, prefetch, rare, step
+from .front import stops_data, stops_syn
+from .machine import at, notify, prefetch, rare, step
 from .pools import HOPS_A_SYN, free_flight, serve_at
-from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
+from .ports import ANEW, LOST, masquerade, met, note_syn
+from .wire import (
+    client_path_s,
+    hears_client,
+    lose_syn,
+    lost,
+    node_path_s,
+    reaches_client,
+    reaches_peer,
+    travel,
+)
 
 if TYPE_CHECKING:
     from .records import World
@@ -61,14 +70,14 @@ def track(w: World, t: float, n: int) -> bool:
     """Make a conntrack entry; a full table drops the packet."""
     drain_conntrack(w, t, n)
     node = w.nodes[n]
-    if node.conntrack >= node.conntrack_max:
+    if node.conntrack + node.occupied >= node.conntrack_max:
         w.counts.conntrack_drops += 1
         if node.full == 0:
             node.full = 1
             notify(w, t, CONNTRACK_FULL, n)
         return False
     node.conntrack += 1
-    node.conntrack_peak = max(node.conntrack_peak, node.conntrack)
+    node.conntrack_peak = max(node.conntrack_peak, node.conntrack + node.occupied)
     return True
 
 
@@ -80,96 +89,11 @@ def untrack(w: World, t: float, n: int, end_s: float) -> None:
 
 
 @step
-def rank_of(w: World, n: int, pod: int) -> int:
-    """Place of a pod in the node's endpoints, -1 where it has none."""
-    node = w.nodes[n]
-    for k in range(node.endpoints):
-        if w.endpoints[node.first + k] == pod:
-            return k
-    return -1
-
-
-@rare
-def sticky_rank(w: World, t: float, n: int, c: int) -> int:
-    """Session affinity: the endpoint this node remembers for the client's address."""
-    sticky = w.sticky[n][c]
-    if sticky.pod < 0 or t - sticky.seen_s >= w.config.affinity_s:
-        return -1
-    return rank_of(w, n, sticky.pod)
-
-
-@rare
-def remember(w: World, t: float, n: int, c: int, pod: int) -> None:
-    """Keep the client's endpoint; an xt_recent list of 100 addresses forgets the one seen longest ago."""
-    row = w.sticky[n]
-    if w.config.memory == RECENT and row[c].pod != pod:
-        kept, oldest = 0, -1
-        for k in range(len(row)):
-            if row[k].pod == pod:
-                kept += 1
-                if oldest < 0 or row[k].seen_s < row[oldest].seen_s:
-                    oldest = k
-        if kept >= w.config.recent_entries:
-            row[oldest].pod = -1
-    row[c].pod = pod
-    row[c].seen_s = t
-
-
-@rare
-def weighted_turn(w: World, n: int) -> int:
-    """Take turns by weight: passes over the list with a falling limit (ipvs wrr, ip_vs_wrr.c)."""
-    node = w.nodes[n]
-    most = 0
-    for k in range(node.endpoints):
-        most = max(most, w.pods[w.endpoints[node.first + k]].weight)
-    for _ in range(node.endpoints * (most + 1)):
-        node.turn = (node.turn + 1) % node.endpoints
-        if node.turn == 0:
-            node.weight_turn = node.weight_turn - 1 if node.weight_turn > 1 else most
-        if w.pods[w.endpoints[node.first + node.turn]].weight >= node.weight_turn:
-            return node.turn
-    return node.turn
-
-
-@rare
-def least_connections(w: World, n: int, weighted: bool) -> int:
-    """Take the least of 256 * active + inactive, the first of equals (ipvs lc, wlc; ip_vs_lc.c)."""
-    node = w.nodes[n]
-    best, least, best_weight = 0, -1, 1
-    for k in range(node.endpoints):
-        p = w.endpoints[node.first + k]
-        load = 256 * w.active[n][p] + w.inactive[n][p]
-        weight = w.pods[p].weight if weighted else 1
-        if least < 0 or load * best_weight < least * weight:
-            best, least, best_weight = k, load, weight
-    return best
-
-
-@step
-def choose(w: World, n: int, c: int, u: float) -> int:
-    """Rank of the endpoint a new connection gets on node `n`."""
-    node = w.nodes[n]
-    choice = w.config.choice
-    if choice == UNIFORM_CHOICE:
-        return int(u * node.endpoints)
-    if choice == RR:
-        node.turn = (node.turn + 1) % node.endpoints
-        return node.turn
-    if choice == WRR:
-        return weighted_turn(w, n)
-    if choice == SH:
-        # ip_vs_sh.c: hash_32 of the source address (here 10.0.0.0 + c) into 256 slots dealt in turn.
-        return ((((0x0A000000 + c) * 0x61C88647) & 0xFFFFFFFF) >> 24) % node.endpoints
-    return least_connections(w, n, choice == WLC)
-
-
-@step
-def pin(w: World, t: float, f: int, rank: int) -> None:
+def pin(w: World, t: float, f: int, pod: int) -> None:
     """Fix the endpoint of this connection at this node; one fixed before a reboot lets go of its peer."""
     flight = w.flights[f]
     connection = w.connections[flight.connection]
     node = w.nodes[flight.node]
-    pod = w.endpoints[node.first + rank]
     if connection.tracked > 1 and w.nodes[connection.peer].epoch == connection.peer_epoch:
         untrack(w, t, connection.peer, t + w.config.time_wait_s)
     connection.pod = pod
@@ -182,6 +106,8 @@ def pin(w: World, t: float, f: int, rank: int) -> None:
         w.active[flight.node][pod] += 1
     prefetch(w.work_free_s, pod)
     copy_pin(w, f)
+    if connection.port >= 0:
+        note_syn(w, t, f)
 
 
 @step
@@ -199,6 +125,7 @@ def copy_pin(w: World, f: int) -> None:
 @step
 def spend(w: World, n: int, core: int, t: float, cost_s: float, f: int) -> float:
     """Process a first packet on its core; when it is through."""
+    cost_s *= w.nodes[n].slow
     if w.config.spread_sigma > 0.0:
         cost_s *= spread(w, n, f)
     end = serve_at(w.cpu_free_s[n], core, t, cost_s)
@@ -221,6 +148,7 @@ def spread(w: World, n: int, f: int) -> float:
 @step
 def spend_packet(w: World, n: int, core: int, t: float, cost_s: float, f: int) -> float:
     """Process a packet that conntrack knows."""
+    cost_s *= w.nodes[n].slow
     end = serve_at(w.cpu_free_s[n], core, t, cost_s)
     w.nodes[n].busy_s += cost_s
     w.flights[f].node_queue_s += end - t - cost_s
@@ -233,14 +161,43 @@ def syn_at_node(w: World, t: float, f: int) -> None:
     flight = w.flights[f]
     n = flight.node
     connection = w.connections[flight.connection]
-    if not reaches_client(w, n):
+    if w.config.balancer_epoch != 0 and stops_syn(w, f):
+        lose_syn(w, t, f, 0)
+    elif not hears_client(w, n):
         lose_syn(w, t, f, w.config.client_no_route)
+    elif w.nodes[n].firewall != PASSING:
+        bar(w, t, f)
     elif connection.life != flight.connection_life:
         free_flight(w, f)
     elif connection.pod >= 0 and connection.node_epoch == w.nodes[n].epoch:
         copy_pin(w, f)
+        if connection.port >= 0:
+            note_syn(w, t, f)
         forward_syn(w, t, f, w.nodes[n].packet_s)
-    elif w.nodes[n].endpoints == 0:
+    elif connection.port < 0 or not is_known(w, t, f):
+        new_syn(w, t, f)
+
+
+@rare
+def is_known(w: World, t: float, f: int) -> bool:
+    """Deal with a SYN by what the node remembers of its source port; False where it remembers nothing."""
+    pod = met(w, t, f)
+    if pod == ANEW:
+        return False
+    n = w.flights[f].node
+    if pod == LOST or not track(w, t, n):
+        lose_syn(w, t, f, 0)
+    else:
+        pin(w, t, f, pod)
+        forward_syn(w, t, f, w.nodes[n].packet_s)
+    return True
+
+
+@step
+def new_syn(w: World, t: float, f: int) -> None:
+    """First packet of a connection the node knows nothing of."""
+    n = w.flights[f].node
+    if w.nodes[n].endpoints == 0:
         turn_away(w, t, f)
     elif track(w, t, n):
         walk_rules(w, t, f)
@@ -256,8 +213,27 @@ def turn_away(w: World, t: float, f: int) -> None:
     if node.empty == DROP and node.programmed != 0:
         lose_syn(w, t, f, 0)
         return
-    end = spend(w, flight.node, flight.core, t, node.refuse_s, f)
-    travel(w, end, client_path_s(w, flight.client, flight.node), REFUSED, f, SYN_AGAIN)
+    refuse(w, t, spend(w, flight.node, flight.core, t, node.refuse_s, f), f)
+
+
+@rare
+def bar(w: World, t: float, f: int) -> None:
+    """A firewall in front of the NodePort: silence, or a no at once; it costs the node nothing."""
+    if w.nodes[w.flights[f].node].firewall == REJECTING:
+        refuse(w, t, t, f)
+    else:
+        lose_syn(w, t, f, 0)
+
+
+@rare
+def refuse(w: World, t: float, end: float, f: int) -> None:
+    """The entry node itself says no, at `end`, if its packets get out."""
+    flight = w.flights[f]
+    flight.peer = flight.node
+    if reaches_client(w, flight.node):
+        travel(w, end, client_path_s(w, flight.client, flight.node), REFUSED, f, SYN_AGAIN)
+    else:
+        lose_syn(w, t, f, 0)
 
 
 @step
@@ -273,10 +249,24 @@ def walk_rules(w: World, t: float, f: int) -> None:
     else:
         rank = choose(w, n, c, w.requests[flight.request].u_pod)
         cost_s = node.walk_s + node.endpoint_s * (rank + 1)
-    pin(w, t, f, rank)
+    pod = w.endpoints[node.first + rank]
+    if w.config.snat_ports > 0 and not masquerade(w, t, f, pod):
+        drop_unmasqueraded(w, t, f, cost_s)
+        return
+    pin(w, t, f, pod)
     if w.config.affinity:
         remember(w, t, n, c, flight.pod)
     forward_syn(w, t, f, cost_s)
+
+
+@rare
+def drop_unmasqueraded(w: World, t: float, f: int, cost_s: float) -> None:
+    """The rules are walked for nothing: without a port the entry is not confirmed, and the SYN lost."""
+    flight = w.flights[f]
+    spend(w, flight.node, flight.core, t, cost_s, f)
+    w.nodes[flight.node].conntrack -= 1
+    w.counts.snat_drops += 1
+    lose_syn(w, t, f, 0)
 
 
 @step
@@ -299,7 +289,8 @@ def syn_at_peer(w: World, t: float, f: int) -> None:
     m = flight.peer
     connection = w.connections[flight.connection]
     if not reaches_peer(w, flight.node, m) or w.nodes[m].epoch != flight.peer_epoch:
-        lose_syn(w, t, f, w.config.node_no_route)
+        told = w.config.node_no_route if reaches_client(w, flight.node) else 0
+        lose_syn(w, t, f, told)
         return
     if connection.life == flight.connection_life and connection.tracked == 1:
         if not track(w, t, m):
@@ -316,10 +307,12 @@ def data_at_node(w: World, t: float, f: int) -> None:
     """A request's bytes at the entry node; one that rebooted has forgotten the connection."""
     flight = w.flights[f]
     n = flight.node
-    if not reaches_client(w, n):
+    if w.config.balancer_epoch != 0 and stops_data(w, t, f):
+        return
+    if not hears_client(w, n):
         lost(w, t, f, DATA_AGAIN)
     elif w.nodes[n].epoch != flight.node_epoch:
-        after(w, t, client_path_s(w, flight.client, n), RESET, f)
+        disown(w, t, f)
     else:
         here = flight.peer == n
         cost_s = w.nodes[n].packet_s + (w.config.accept_packet_s if here else w.config.overlay_packet_s)
@@ -328,6 +321,17 @@ def data_at_node(w: World, t: float, f: int) -> None:
             at(w, end, DATA_AT_POD, f)
         else:
             travel(w, end, node_path_s(w, n, flight.peer), DATA_AT_PEER, f, DATA_AGAIN)
+
+
+@rare
+def disown(w: World, t: float, f: int) -> None:
+    """RST for data of a connection that the entry node does not know, if its packets get out."""
+    flight = w.flights[f]
+    flight.peer = flight.node
+    if reaches_client(w, flight.node):
+        travel(w, t, client_path_s(w, flight.client, flight.node), RESET, f, DATA_AGAIN)
+    else:
+        lost(w, t, f, DATA_AGAIN)
 
 
 @step

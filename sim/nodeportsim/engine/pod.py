@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .codes import (
     DATA_AGAIN,
     ESTABLISHED,
+    FAULTY,
     POD_DONE,
     POD_START,
     REFUSED,
@@ -21,9 +22,20 @@ from .codes import (
     RESET,
     SYN_AGAIN,
 )
+from .draws import ERROR, uniform2
+from .front import past_balancer
 from .machine import at, rare, step
 from .pools import copy_flight, free_flight, serve
-from .wire import client_path_s, lose_syn, lost, node_path_s, reaches_client, reaches_peer, travel
+from .wire import (
+    acknowledge,
+    client_path_s,
+    lose_syn,
+    lost,
+    node_path_s,
+    reaches_client,
+    reaches_peer,
+    travel,
+)
 
 if TYPE_CHECKING:
     from .records import World
@@ -42,8 +54,11 @@ def answer(w: World, t: float, f: int, kind: int, lost_kind: int) -> None:
     """From the pod to the client, by way of the entry node that holds the connection's NAT."""
     flight = w.flights[f]
     n = flight.node
+    if w.config.balancer_epoch != 0:
+        kind = past_balancer(w, f, kind)
     if (
-        not reaches_peer(w, n, flight.peer)
+        kind < 0
+        or not reaches_peer(w, flight.peer, n)
         or not reaches_client(w, n)
         or w.nodes[n].epoch != flight.node_epoch
     ):
@@ -77,10 +92,13 @@ def data_at_pod(w: World, t: float, f: int) -> None:
     pod = w.pods[flight.pod]
     if gone(w, f):
         lost(w, t, f, DATA_AGAIN)
-    elif pod.up == 0 or pod.epoch != flight.pod_epoch:
+        return
+    if flight.tries > 0:
+        acknowledge(w, f)
+    if pod.up == 0 or pod.epoch != flight.pod_epoch:
         answer(w, t, f, RESET, DATA_AGAIN)
     elif w.config.reject != 0 and pod.inside >= pod.workers + w.config.queue_limit:
-        answer(w, t, f, REJECTED, REPLY_AGAIN)
+        respond(w, t, f, REJECTED)
     else:
         work(w, t, f)
 
@@ -90,12 +108,14 @@ def work(w: World, t: float, f: int) -> None:
     """First come first served; a first request that waits holds a place in the accept queue."""
     flight = w.flights[f]
     pod = w.pods[flight.pod]
+    flight.demand_s *= pod.slow * w.nodes[flight.peer].slow
     pod.inside += 1
     pod.busy_s += flight.demand_s
     free_s = w.work_free_s[flight.pod]
     end = serve(free_s, t, flight.demand_s)
     start = end - flight.demand_s
     flight.pod_queue_s = max(0.0, start - t)
+    flight.sent_s = end
     flight.inside = 2
     if start > t and flight.first != 0:
         flight.inside = 1
@@ -130,9 +150,25 @@ def pod_done(w: World, t: float, f: int) -> None:
     else:
         pod.inside -= 1
         flight.inside = 0
-        flight.sent_s = t
-        flight.tries = 0
-        answer(w, t, f, REPLY, REPLY_AGAIN)
+        respond(w, t, f, FAULTY if pod.errors_ratio > 0.0 and errs(w, f) else REPLY)
+
+
+@rare
+def errs(w: World, f: int) -> bool:
+    """Whether the application answers this attempt with an error; its work is done all the same."""
+    flight = w.flights[f]
+    u, _ = uniform2(w.config.key0, w.config.key1, ERROR, flight.client, flight.number, flight.attempt)
+    return u < w.pods[flight.pod].errors_ratio
+
+
+@step
+def respond(w: World, t: float, f: int, kind: int) -> None:
+    """The pod sends its answer, and keeps it until it is acknowledged."""
+    flight = w.flights[f]
+    flight.reply = kind
+    flight.sent_s = t
+    flight.tries = 0
+    answer(w, t, f, kind, REPLY_AGAIN)
 
 
 @rare
@@ -142,7 +178,7 @@ def reply_again(w: World, t: float, f: int) -> None:
     if gone(w, f) or w.pods[flight.pod].epoch != flight.pod_epoch:
         free_flight(w, f)
     else:
-        answer(w, t, f, REPLY, REPLY_AGAIN)
+        answer(w, t, f, flight.reply, REPLY_AGAIN)
 
 
 @rare
@@ -153,4 +189,4 @@ def reset_clients(w: World, t: float, p: int) -> None:
         if flight.request >= 0 and flight.inside > 0 and flight.pod == p:
             g = copy_flight(w, f)
             flight.inside = 0
-            answer(w, t, g, RESET, REPLY_AGAIN)
+            respond(w, t, g, RESET)

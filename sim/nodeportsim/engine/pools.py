@@ -59,7 +59,11 @@ def new_connection(w: World, t: float, c: int) -> int:
     connection.dead = 0
     connection.reset = 0
     connection.fate = STANDING
+    connection.port = -1
+    connection.snat_port = -1
+    connection.answered = 0
     connection.tracked = 0
+    connection.balancer_epoch = w.config.balancer_epoch
     connection.next = -1
     return k
 
@@ -69,20 +73,32 @@ def free_connection(w: World, k: int) -> None:
     """Give the slot back."""
     connection = w.connections[k]
     connection.life += 1
+    connection.established_s = NEVER_S
+    connection.heard_s = 0.0
+    connection.give_up_s = 0.0
+    connection.probe_s = 0.0
+    connection.lost = 0
     connection.next = w.counts.connection_free
     w.counts.connection_free = k
     w.counts.open_connections -= 1
 
 
 @step
+def take_flight(w: World) -> int:
+    """Take a slot for a packet."""
+    f = w.counts.flight_free
+    w.counts.flight_free = w.flights[f].next
+    w.counts.open_flights += 1
+    return f
+
+
+@step
 def new_flight(w: World, t: float, r: int) -> int:
     """Take a slot for a packet of request `r` over its connection."""
-    f = w.counts.flight_free
+    f = take_flight(w)
     flight = w.flights[f]
     request = w.requests[r]
     connection = w.connections[request.connection]
-    w.counts.flight_free = flight.next
-    w.counts.open_flights += 1
     flight.request = r
     flight.life = request.life
     flight.client = request.client
@@ -111,22 +127,34 @@ def new_flight(w: World, t: float, r: int) -> int:
 
 @rare
 def copy_flight(w: World, f: int) -> int:
-    """Take a slot for another packet of the same exchange."""
-    g = new_flight(w, w.flights[f].sent_s, w.flights[f].request)
+    """Take a slot for another packet of the same exchange; its request may be long over."""
+    g = take_flight(w)
     old, new = w.flights[f], w.flights[g]
+    new.request = old.request
     new.life = old.life
     new.client = old.client
     new.number = old.number
     new.attempt = old.attempt
     new.connection = old.connection
     new.connection_life = old.connection_life
+    new.sent_s = old.sent_s
+    new.demand_s = old.demand_s
+    new.rules_s = old.rules_s
+    new.node_queue_s = old.node_queue_s
+    new.pod_queue_s = old.pod_queue_s
     new.node = old.node
     new.pod = old.pod
     new.peer = old.peer
     new.node_epoch = old.node_epoch
     new.peer_epoch = old.peer_epoch
     new.pod_epoch = old.pod_epoch
+    new.core = old.core
+    new.peer_core = old.peer_core
+    new.tries = old.tries
     new.hops = old.hops
+    new.reply = old.reply
+    new.first = old.first
+    new.inside = 0
     return g
 
 

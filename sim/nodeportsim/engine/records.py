@@ -24,7 +24,7 @@ class Config:
     key1: i8
     duration_s: f8
     warmup_s: f8
-    fault_s: f8  # the first event's instant; NEVER_S where there is none
+    fault_s: f8  # the first fault's instant; NEVER_S until it comes
     wake_up_s: f8
     jitter_s: f8
     loss_ratio: f8
@@ -40,12 +40,17 @@ class Config:
     rto_s: f8
     time_wait_s: f8
     close_s: f8  # what conntrack keeps after RST
+    syn_sent_s: f8  # ... after a SYN that was not answered
     affinity_s: f8
-    noisy: i4
+    noisy: i4  # 1 and more: packets may be lost or late
     nodes: i4  # entry nodes; further ones only hold pods
     pods: i4
     zones: i4
     choice: i4
+    ports: i4  # 1: source ports or masquerade ports are modelled
+    snat_ports: i4  # of a node towards a pod, 0 where they are not modelled
+    evict_closing: i4
+    port_reuse: i4
     service_law: i4
     affinity: i4
     memory: i4
@@ -56,6 +61,10 @@ class Config:
     client_no_route: i4
     node_no_route: i4
     balancer_least: i4
+    balancer_down: i4  # failovers under way: nobody is active
+    balancer_epoch: i4  # rises whenever a balancer forgets; 0 as long as none ever did
+    balancer_known: i4  # the active one knows connections of this epoch on
+    balancer_resets: i4  # ... and answers others by RST
     data_retries: i4
     phase: i4
     leader: i4
@@ -78,12 +87,17 @@ class Counts:
     succeeded: i8
     failed: i8
     attempts: i8
+    hedges: i8  # attempts that are copies of one still under way
+    overtaken: i8  # attempts given up because another copy won
     orphans: i8
     conntrack_drops: i8
     backlog_drops: i8
+    snat_drops: i8
     retransmissions: i8
     traced: i8
     strays: i8  # choices of a custom policy that were no node
+    budget_refusals: i8  # retries that a budget forbade
+    ejections: i8  # of nodes, by clients
 
 
 @dataclass(slots=True)
@@ -92,17 +106,34 @@ class Group:
 
     rate_rps: f8
     ttl_s: f8
+    ignore_ttl_ratio: f8
     max_age_s: f8
     idle_timeout_s: f8
     connect_s: f8
     request_s: f8
     total_s: f8
     pool_s: f8
+    give_up_s: f8  # how long data may stay unacknowledged before TCP gives the connection up
+    keep_s: f8  # quiet time before a keep-alive probe, 0 for none
+    keep_interval_s: f8
+    copy_s: f8  # delay before the next copy of an attempt
     backoff_s: f8
     backoff_factor: f8
     backoff_max_s: f8
+    idempotent_ratio: f8
+    budget_slice_s: f8
+    circuit_open_s: f8
+    ejection_base_s: f8
+    ejection_max_s: f8
+    ejection_panic: f8  # fewer kept nodes than this, and ejections are not heeded
+    budget_deposit: i8
+    budget_cost: i8
+    budget_reserve: i8
+    tokens_max: i8  # thousandths, as is the next
+    tokens_success: i8
     think_mean_s: f8
     think_sigma: f8
+    port_hold_s: f8
     first: i4
     count: i4
     closed: i4
@@ -113,11 +144,26 @@ class Group:
     pool_size: i4
     streams: i4
     max_requests: i4
+    keep_probes: i4
+    copies: i4  # at most so many copies of an attempt
+    copy_next: i4  # a copy takes the next address
+    dials: i4  # 1: copies race for a connection, 0: for an answer
+    drawn: i4  # a copy's work is drawn for itself
     attempts: i4
     retry_next: i4
     jitter: i4
+    withdrawing: i4  # DNS lists only nodes that answer
+    restrained: i4  # any of what follows is used
+    budget: i4
+    circuit_failures: i4
+    circuit_probes: i4
+    ejection_failures: i4
+    ejection_most: i4  # nodes ejected at once
     think_law: i4
     syn_schedule: i4
+    ports: i4  # source ports of an address towards a node, 0 where they are not modelled
+    port_pick: i4
+    first_row: i4  # rows of w.ports: first_row + (host - first) * nodes + node
     trace_first: i4
     trace_count: i4
     choose_at: i8  # the kernel's: addresses of a custom policy's functions, 0 for none
@@ -134,6 +180,7 @@ class Client:
     failed: i8
     group: i4
     home: i4
+    host: i4  # the first client with the same address
     zone: i4
     open: i4
     idle_head: i4
@@ -150,6 +197,7 @@ class Request:
     attempt_s: f8  # when the present attempt began: got its connection or started to open one
     wait_s: f8  # when it joined the pool's queue
     syn_s: f8  # first SYN of the present attempt
+    race_s: f8  # when the first copy of the present attempt began
     demand_s: f8
     u_node: f8
     u_pod: f8
@@ -162,16 +210,19 @@ class Request:
     node_queue_s: f8
     failed_s: f8
     backoff_s: f8
+    slept_s: f8  # the last back-off: decorrelated jitter goes on from it
     timer_s: f8  # the kernel's: when the timer in a list ends
     number: i8
     timer: i8  # number of the one live timer, -1 for none
     life: i8  # grows when an attempt ends: older flights mean nothing then
     client: i4
     connection: i4
+    twin: i4  # the next of the copies that race, in a ring by age; -1 for an attempt alone
     node: i4
     attempt: i4
     syn: i4  # SYNs sent again in this attempt
     state: i4
+    circuit_turn: i4  # of the breaker that let the present attempt pass
     phase: i4
     next: i4
     timer_list: i4  # the kernel's: list of timers it is in, -1 for none, and its neighbours there
@@ -186,6 +237,9 @@ class Connection:
     opened_s: f8
     established_s: f8  # NEVER_S until then
     idle_s: f8
+    heard_s: f8  # last sign of life: SYN-ACK, an answer, an answered probe
+    give_up_s: f8  # when TCP gives up what it has not seen acknowledged, 0 while there is nothing
+    probe_s: f8  # when the next keep-alive probe goes, 0 for none
     life: i8
     client: i4
     node: i4
@@ -196,13 +250,20 @@ class Connection:
     pod_epoch: i4
     core: i4
     peer_core: i4
+    request: i4  # the last one it was used for
+    probes: i4  # unanswered ones
+    lost: i4  # found dead: what it carries fails
     requests: i4
     active: i4
     listed: i4  # in the idle list of its client
     dead: i4
     reset: i4  # it ended by RST
     fate: i4  # how it ended, as its client saw it; STANDING before
+    port: i4  # its source port, -1 where ports are not modelled
+    snat_port: i4  # the entry node's towards the pod, -1 where there is none
+    answered: i4  # it was established
     tracked: i4  # conntrack entries it holds: 1 at the entry node, 2 also at the peer
+    balancer_epoch: i4  # when its last SYN passed a balancer
     next: i4
 
 
@@ -210,7 +271,7 @@ class Connection:
 class Flight:
     """A packet's journey; outlives an attempt its client gave up."""
 
-    sent_s: f8
+    sent_s: f8  # when its sender first sends it; while a pod works on it, when it will answer
     demand_s: f8
     rules_s: f8
     node_queue_s: f8
@@ -232,6 +293,7 @@ class Flight:
     peer_core: i4
     tries: i4
     hops: i4
+    reply: i4  # what the pod answers: REPLY, REJECTED, FAULTY
     first: i4  # 1: its connection's first request, which waits in the accept queue
     inside: i4  # 1: in the pod's queue, 2: with a worker
     next: i4
@@ -251,16 +313,22 @@ class Node:
     transit_packet_s: f8
     busy_s: f8
     booted_s: f8
+    slow: f8  # how many times as long its CPU takes for everything, its pods' work too
+    loss_ratio: f8  # of packets between it and everybody
     connections: i8
     requests: i8
     failed: i8  # requests whose last attempt entered here
     conntrack: i8
     conntrack_max: i8
     conntrack_peak: i8
+    occupied: i8  # conntrack entries that other traffic of the node holds
     drained: i8
     up: i4
-    cut: i4
+    cut: i4  # faults that part it from others, in whatever direction
+    deaf: i4  # ... through which nothing arrives
+    mute: i4  # ... through which nothing leaves
     cut_nodes: i4
+    firewall: i4  # PASSING, or what is done with new connections to the NodePort
     epoch: i4
     zone: i4
     programmed: i4  # 0 after a boot until the first sync: nothing listens on the NodePort
@@ -270,6 +338,8 @@ class Node:
     turn: i4
     weight_turn: i4
     healthy: i4
+    listed: i4  # in the answers of a DNS that checks health
+    balancer_known: i4  # connections of earlier epochs were closed when the balancer let go of this node
     active: i4  # connections a balancer has open to it
     full: i4  # its conntrack table has been full
 
@@ -280,6 +350,8 @@ class Pod:
 
     busy_s: f8
     hung_until_s: f8
+    slow: f8  # how many times as long its work takes, over what its node adds
+    errors_ratio: f8  # of the requests it answers with a 500
     connections: i8
     requests: i8
     node: i4
@@ -298,6 +370,37 @@ class Sticky:
 
     seen_s: f8
     pod: i4
+
+
+@dataclass(slots=True)
+class Ports:
+    """Source ports of one address towards one node."""
+
+    none_before_s: f8  # all are taken until then
+    next: i4  # where a search in turn begins
+
+
+@dataclass(slots=True)
+class Restraint:
+    """What a client remembers of its failures: budget, circuit breaker."""
+
+    circuit_until_s: f8
+    ejected_until_s: f8  # no node is ejected any more from then on
+    tokens: i8  # thousandths
+    slice: i8  # number of the present tenth of the budget's window
+    circuit: i4
+    circuit_turn: i4  # grows when the breaker turns: older attempts mean nothing to it then
+    circuit_row: i4  # failures in a row, of a half-open one successes
+    circuit_asked: i4  # attempts since it turned half-open
+
+
+@dataclass(slots=True)
+class Outlier:
+    """What a client remembers of one node."""
+
+    until_s: f8  # ejected until then
+    row: i4  # failures in a row
+    times: i4  # ejected so often, less what good conduct forgave
 
 
 @dataclass(slots=True)
@@ -334,6 +437,14 @@ class World(NamedTuple):
     sticky: list[list[Sticky]]  # [node][client], empty rows without affinity
     active: list[list[int]]  # [node][pod] open connections, empty rows unless ipvs lc or wlc
     inactive: list[list[int]]
+    ports: list[Ports]  # [address and entry node], empty unless source ports are modelled, as all of these
+    port_free_s: list[list[float]]  # [address and entry node][port]: the client may take it again then
+    entry_until_s: list[list[float]]  # ... the node's conntrack or ipvs forgets it then
+    entry_pod: list[list[int]]  # ... 2 * the pod it leads to, and 1 more where the SYN was answered
+    snat_free_s: list[list[float]]  # [entry node * pods + pod][port], empty unless modelled
+    restraints: list[Restraint]  # [client], empty unless a group is restrained
+    budgets: list[list[int]]  # [client][slice], empty rows unless a group has a ratio budget
+    outliers: list[list[Outlier]]  # [client][node], empty rows unless a group ejects
     memory: list[list[float]]  # [client][cell]: what a custom policy keeps
     syn_at_s: list[list[float]]  # [schedule][k]: instant of the k-th SYN; the last is the kernel's give-up
     trace_s: list[float]

@@ -13,12 +13,13 @@ from nodeportsim.scenario.profile import load_profile
 from . import faults
 from .aftermath import by_clients, by_second, column, ended, standing
 from .balancer import start as start_balancer
-from .build import Plain, Structs, world_of
+from .build import Plain, Structs, give_up_s, world_of
 from .codes import CAUSES, PHASES, STAGES
 from .control import Control
 from .interpreter import Interpreter
 from .policy import policy_of
 from .records import Trace, World
+from .resolver import start as start_resolver
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Shares = NDArray[np.float64]
 
 Engine = Literal["compiled", "simpy"]
-LONGEST_DRAIN_S = 200.0  # Without any limit of the client's, the kernel gives up a connect after 134.8 s.
+LONGEST_CONNECT_S = 135.0  # Without a limit of the client's, the kernel gives up a connect after 134.8 s.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,9 @@ class Replication:
 
     Attributes
     ----------
+    hedges, overtaken
+        Attempts that were further copies of one (hedging, happy eyeballs); attempts called off since another
+        copy won.
     errors, attempt_errors
         (causes,) failed requests by their last cause; failed attempts by theirs.
     latency, latency_sum_ns
@@ -75,6 +79,8 @@ class Replication:
         (2,) how many of these are left at the end: usable, and dead without their client's knowledge.
     milestones
         (time_s, name, subject) of what the control plane and the faults did.
+    budget_refusals, ejections
+        retries that a retry budget forbade; nodes that clients ejected.
     trace
         Structured rows of resolved requests, where asked for, in order of their end.
     """
@@ -85,6 +91,8 @@ class Replication:
     failed: int
     in_flight: int
     attempts: int
+    hedges: int
+    overtaken: int
     errors: Counts
     attempt_errors: Counts
     latency: Counts
@@ -106,8 +114,11 @@ class Replication:
     conntrack_peak: Counts
     conntrack_drops: int
     backlog_drops: int
+    snat_drops: int
     retransmissions: int
     orphans: int
+    budget_refusals: int
+    ejections: int
     node_utilisation: Shares
     pod_utilisation: Shares
     milestones: tuple[tuple[float, str, str], ...]
@@ -184,6 +195,7 @@ def simulate(
     control.start()
     faults.start(control)
     start_balancer(control)
+    start_resolver(control)
     plane.start()
     control.end_s = _run(scenario, plane)
     if strays := int(plane.world.counts.strays):
@@ -204,22 +216,26 @@ def _plane(world: World, engine: Engine) -> Any:
 
 def drain_s(scenario: Scenario) -> float:
     """Longest time a request can take to be resolved: every attempt to its limits, every back-off."""
-    return (
-        scenario.run.drain_s if scenario.run.drain_s is not None else max(map(_deadline_s, scenario.clients))
-    )
+    if scenario.run.drain_s is not None:
+        return scenario.run.drain_s
+    return max(_deadline_s(group, scenario.cluster.nodes) for group in scenario.clients)
 
 
-def _deadline_s(group: Clients) -> float:
-    limits, retry = group.timeouts, group.retry
+def _deadline_s(group: Clients, nodes: int) -> float:
+    limits, retry, hedge = group.timeouts, group.retry, group.hedge
     if limits.total_s:
         return limits.total_s + 1.0
-    if not limits.connect_s or not limits.request_s:
-        return LONGEST_DRAIN_S
-    backoff_s = sum(
-        min(retry.backoff.max_s, retry.backoff.initial_s * retry.backoff.factor**k)
-        for k in range(retry.attempts)
+    decorrelated = retry.backoff.jitter == "decorrelated"
+    factor, first_s = (
+        (3.0, 3.0 * retry.backoff.initial_s)
+        if decorrelated
+        else (retry.backoff.factor, retry.backoff.initial_s)
     )
-    return retry.attempts * (limits.connect_s + limits.request_s + limits.pool_s) + backoff_s + 1.0
+    backoff_s = sum(min(retry.backoff.max_s, first_s * factor**k) for k in range(retry.attempts))
+    connect_s = limits.connect_s or LONGEST_CONNECT_S + group.entry.attempt_delay_s * (nodes - 1)
+    request_s = limits.request_s or limits.user_s or give_up_s(group.connections.tcp_retries)
+    copies_s = hedge.max * (hedge.delay_s + limits.pool_s)
+    return retry.attempts * (connect_s + request_s + limits.pool_s + copies_s) + backoff_s + 1.0
 
 
 def _run(scenario: Scenario, plane: Any) -> float:
@@ -248,6 +264,8 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         failed=failed,
         in_flight=offered - succeeded - failed,
         attempts=int(counts.attempts),
+        hedges=int(counts.hedges),
+        overtaken=int(counts.overtaken),
         errors=_array(w.errors)[0],
         attempt_errors=_array(w.errors)[1],
         latency=_array(w.latency).reshape(len(PHASES), -1),
@@ -269,8 +287,11 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         conntrack_peak=_array(column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
+        snat_drops=int(counts.snat_drops),
         retransmissions=int(counts.retransmissions),
         orphans=int(counts.orphans),
+        budget_refusals=int(counts.budget_refusals),
+        ejections=int(counts.ejections),
         node_utilisation=_shares(nodes, cores * duration_s),
         pod_utilisation=_shares(w.pods, control.scenario.pods.workers * duration_s),
         milestones=tuple(control.milestones),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import AFTER, BASE, BUCKETS, STANDING, SUB, SUCCEEDED
+from .codes import AFTER, BASE, BUCKETS, COPIES, STANDING, SUB, SUCCEEDED
 from .machine import float_bits, rare, step
 
 if TYPE_CHECKING:
@@ -146,20 +146,14 @@ def count_failure(w: World, r: int, cause: int) -> None:
     w.series[second_of(w, request.born_s)][2 + cause] += 1
 
 
-@step
+@rare
 def note_fate(w: World, t: float, k: int, fate: int) -> None:
     """A connection ended for its client; the first fate counts."""
     connection = w.connections[k]
     if connection.fate == STANDING:
         connection.fate = fate
         if t >= w.config.fault_s and connection.established_s < w.config.fault_s:
-            count_fate(w, t, fate)
-
-
-@rare
-def count_fate(w: World, t: float, fate: int) -> None:
-    """A connection that stood when the first fault came has ended."""
-    w.fates[min(int(t - w.config.fault_s), len(w.fates) - 1)][fate] += 1
+            w.fates[min(int(t - w.config.fault_s), len(w.fates) - 1)][fate] += 1
 
 
 @rare
@@ -176,7 +170,7 @@ def trace(w: World, t: float, r: int, pod: int, cause: int) -> None:
     row.client = request.client
     row.node = request.node
     row.pod = pod
-    row.attempts = request.attempt + 1
+    row.attempts = request.attempt % COPIES + 1
     row.cause = cause
 
 

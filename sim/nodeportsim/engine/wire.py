@@ -11,7 +11,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import BALANCER, CONNECTING, NO_ROUTE, OWN_NODE, SYN_AGAIN, WAITING
+from .codes import (
+    BALANCER,
+    CONNECTING,
+    DATA_AGAIN,
+    DATA_AT_NODE,
+    DATA_AT_PEER,
+    NO_ROUTE,
+    OWN_NODE,
+    SYN_AGAIN,
+    SYN_AT_NODE,
+    SYN_AT_PEER,
+    WAITING,
+    WATCH,
+)
 from .draws import JITTER, log, uniform2
 from .machine import after, at, rare, step
 from .pools import free_flight
@@ -54,25 +67,53 @@ def travel_noisily(w: World, t: float, delay_s: float, kind: int, f: int, lost_k
     flight.hops = hop + 1
     key0, key1 = w.config.key0, w.config.key1
     u_loss, u_delay = uniform2(key0, key1, JITTER, flight.client, flight.number, flight.attempt * 256 + hop)
-    if u_loss < w.config.loss_ratio:
+    if u_loss < path_loss(w, kind, f):
         lost(w, t, f, lost_kind)
     else:
         after(w, t, delay_s - log(u_delay) * w.config.jitter_s, kind, f)
 
 
+@rare
+def path_loss(w: World, kind: int, f: int) -> float:
+    """Chance that this packet is lost: by the network once, by a node's link each time it passes there."""
+    flight = w.flights[f]
+    n, m = flight.node, flight.peer
+    loss_ratio = also_lost(w, w.config.loss_ratio, n)
+    if kind in (SYN_AT_NODE, DATA_AT_NODE) or m == n or m < 0:
+        return loss_ratio
+    loss_ratio = also_lost(w, loss_ratio, m)
+    if kind in (SYN_AT_PEER, DATA_AT_PEER):
+        return loss_ratio
+    return also_lost(w, loss_ratio, n)  # An answer comes into the entry node, and leaves it.
+
+
+@step
+def also_lost(w: World, loss_ratio: float, n: int) -> float:
+    """Chance of a loss where node `n` loses packets too."""
+    return loss_ratio + (1.0 - loss_ratio) * w.nodes[n].loss_ratio
+
+
+@step
+def hears_client(w: World, n: int) -> bool:
+    """Packets of clients arrive at node `n`."""
+    return w.nodes[n].up != 0 and w.nodes[n].deaf == 0
+
+
 @step
 def reaches_client(w: World, n: int) -> bool:
-    """Packets pass between clients and node `n`."""
-    return w.nodes[n].up != 0 and w.nodes[n].cut == 0
+    """Packets of node `n` arrive at clients."""
+    return w.nodes[n].up != 0 and w.nodes[n].mute == 0
 
 
 @step
 def reaches_peer(w: World, n: int, m: int) -> bool:
-    """Packets pass between nodes `n` and `m`."""
+    """Packets of node `n` arrive at node `m`."""
     if n == m:
         return True
     here, there = w.nodes[n], w.nodes[m]
-    return here.cut == 0 and here.cut_nodes == 0 and there.up != 0 and there.cut == 0 and there.cut_nodes == 0
+    return (
+        here.mute == 0 and here.cut_nodes == 0 and there.up != 0 and there.deaf == 0 and there.cut_nodes == 0
+    )
 
 
 @rare
@@ -109,13 +150,38 @@ def retransmission_s(w: World, k: int) -> float:
 
 @rare
 def lose_data(w: World, t: float, f: int, kind: int) -> None:
-    """Data or an answer lost: sent again 0.2, 0.4, 0.8 ... s after the first time, at most 15 times."""
+    """Data or an answer lost: sent again 0.2, 0.4, 0.8 ... s after the first time, until TCP gives up."""
     flight = w.flights[f]
     request = w.requests[flight.request]
-    if request.life != flight.life or request.state != WAITING or flight.tries >= w.config.data_retries:
+    given_up = kind != DATA_AGAIN and flight.tries >= w.config.data_retries
+    if request.life != flight.life or request.state != WAITING or given_up:
         free_flight(w, f)
         return
+    if kind == DATA_AGAIN:
+        doubt(w, t, f)
     again_s = flight.sent_s + retransmission_s(w, flight.tries)
     flight.tries += 1
     w.counts.retransmissions += 1
     at(w, max(t, again_s), kind, f)
+
+
+@rare
+def doubt(w: World, t: float, f: int) -> None:
+    """The client's TCP holds data that nobody acknowledges: it gives the connection up in the end."""
+    flight = w.flights[f]
+    connection = w.connections[flight.connection]
+    group = w.groups[w.clients[flight.client].group]
+    if connection.life != flight.connection_life or connection.give_up_s > 0.0:
+        return
+    connection.give_up_s = max(t, flight.sent_s + group.give_up_s)
+    if group.streams > 1 or group.request_s <= 0.0 or group.request_s > group.give_up_s:
+        at(w, connection.give_up_s, WATCH, flight.connection)  # Else the request's own limit comes first.
+
+
+@rare
+def acknowledge(w: World, f: int) -> None:
+    """Data that were sent again have arrived."""
+    flight = w.flights[f]
+    connection = w.connections[flight.connection]
+    if connection.life == flight.connection_life:
+        connection.give_up_s = 0.0

@@ -26,9 +26,9 @@ _KNOWN = {
     "rejected": Cause("rejected (503)", "rejected with a 503", 7),
     "total_timeout": Cause("total time-out", "by total time-out", 6),
     "circuit_open": Cause("circuit open", "at an open circuit breaker", 4),
-    "connection_lost": Cause("connection lost", "by a lost connection", 10),
-    "no_ports": Cause("no free port", "for want of a free port", 14),
-    "server_error": Cause("server error (5xx)", "by an error of the application", 16),
+    "connection_lost": Cause("connection lost", "on a connection found dead", 10),
+    "no_ports": Cause("no free source port", "without a free source port", 14),
+    "server_error": Cause("server error (500)", "with a server error", 16),
 }
 ORDER = tuple(_KNOWN)
 UNKNOWN_PLACE = 9

@@ -26,6 +26,10 @@ CAUSES = (
     "pool_timeout",
     "rejected",
     "total_timeout",
+    "connection_lost",
+    "server_error",
+    "no_ports",
+    "circuit_open",
 )
 STAGES = (
     "pool_wait",
@@ -167,6 +171,10 @@ class Replication(Protocol):
     @property
     def backlog_drops(self) -> int:
         """SYNs that met a full listen queue."""
+
+    @property
+    def snat_drops(self) -> int:
+        """SYNs for which a node found no port to masquerade with."""
 
     @property
     def retransmissions(self) -> int:

@@ -182,7 +182,7 @@ def _saturation(replications: Sequence[Replication]) -> Row:
         }
         for kind, parts in shares.items()
     }
-    counts = ("conntrack_drops", "backlog_drops", "retransmissions")
+    counts = ("conntrack_drops", "backlog_drops", "snat_drops", "retransmissions")
     return rows | {name: sum(int(getattr(r, name)) for r in replications) for name in counts}
 
 

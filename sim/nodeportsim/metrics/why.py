@@ -111,6 +111,8 @@ def _exhausted(summary: Mapping[str, Any]) -> str | None:
         return "the Service has no endpoints"
     if saturation["conntrack_drops"]:
         return f"full connection tracking tables dropped {saturation['conntrack_drops']:,} SYNs"
+    if saturation["snat_drops"]:
+        return f"nodes without a free masquerade port dropped {saturation['snat_drops']:,} SYNs"
     for kind, who in (("pods", "pods were given"), ("nodes", "nodes' CPUs were given")):
         busy = saturation[kind]["hottest"]["estimate"]
         if busy >= FULL:

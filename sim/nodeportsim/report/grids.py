@@ -151,6 +151,7 @@ def saturation(summary: Summary) -> Grid:
         for kind, name in (("pods", "pods: work / capacity"), ("nodes", "nodes: CPU time of packets"))
     ]
     drops = {"conntrack_drops": "SYNs dropped, conntrack full", "backlog_drops": "SYNs dropped, backlog full"}
+    drops["snat_drops"] = "SYNs dropped, no masquerade port"
     drops["retransmissions"] = "packets sent again"
     rows += [[name, count(found[key]), ""] for key, name in drops.items() if found[key]]
     return Grid("Saturation", ["", "mean or total", "hottest"], rows)

@@ -6,6 +6,7 @@ microseconds (float spacing at 1e9 s is 0.12 us).
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
@@ -119,4 +120,6 @@ def check_known(what: str, names: Sequence[str], asked: Mapping[Any, str | None]
     for path, name in asked.items():
         if name is not None and name not in known:
             there = ", ".join(list(dict.fromkeys(names))[:10]) or "none"
-            raise FieldError(f"names no {what} of this scenario; there are {there}", *path, got=name)
+            near = get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise FieldError(f"names no {what} of this scenario; there are {there}{meant}", *path, got=name)

@@ -174,6 +174,8 @@ def failing_after(scenario: Scenario) -> Share | None:
     )
     if faults != [("power-off", None)] or not even:
         return None
+    if scenario.events[0].node not in scenario.cluster.names or scenario.events[0].up_s is not None:
+        return None  # Several nodes, or again and again.
     if scenario.cluster.proxy.mode == "ipvs" or service.external_traffic_policy != "Cluster":
         return None
     dead = _dead_pods(scenario)

@@ -25,6 +25,7 @@ MOST_BYTES = 4 * 2**30
 _NUMBER_BYTES = 8
 _CLIENT_BYTES = 48  # Of engine/records.py, as are the next.
 _STICKY_BYTES = 16
+_OUTLIER_BYTES = 16
 _NODE_BYTES = 184 + 256 * _NUMBER_BYTES  # 256 seconds of closing conntrack entries.
 _POD_BYTES = 64
 _REPLICATION_BYTES = 2**20  # Histograms and stage sums: (3 + 1 + 9) x 9216 buckets x 8 bytes.
@@ -63,6 +64,8 @@ def expected_bytes(scenario: Scenario, engine: Engine) -> float:
     world += pods * (_POD_BYTES + scenario.pods.workers * _NUMBER_BYTES)
     if any(group.entry.policy == "custom" for group in scenario.clients):
         world += nodes * clients * _NUMBER_BYTES
+    if any(group.ejection.failures for group in scenario.clients):
+        world += nodes * clients * _OUTLIER_BYTES
     if scenario.service.session_affinity == "ClientIP":
         world += nodes * clients * _STICKY_BYTES
     if proxy.mode == "ipvs" and proxy.scheduler in {"lc", "wlc"}:

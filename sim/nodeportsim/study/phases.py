@@ -50,6 +50,7 @@ def state(scenario: Scenario, before: float, recovered: float) -> str:
         return OVERLOADED
     if recovered >= BACK:
         return RECOVERS
+    # A fault that comes and goes has no last end.
     ends_s = [None if event.for_s is None else event.at_s + event.for_s for event in scenario.events]
     gone = all(end_s is not None and end_s <= LAST_PART * scenario.run.duration_s for end_s in ends_s)
     return METASTABLE if gone else STILL

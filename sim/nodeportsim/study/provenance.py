@@ -69,7 +69,7 @@ def _of_scenario(scenario: Scenario, warmup_s: float) -> Iterator[str]:
     yield from scenario.assumptions
     for event in scenario.events:
         if event.at_s >= scenario.run.duration_s:
-            what = f"{event.fault} of {event.node or event.pod} at {format_duration(event.at_s)}"
+            what = f"{event.fault} of {event.target} at {format_duration(event.at_s)}"
             yield f"{what} is left out: the run ends at {format_duration(scenario.run.duration_s)}"
     if warmup_s:
         how = "as declared" if scenario.run.warmup_s is not None else "MSER-5 on the first replication"

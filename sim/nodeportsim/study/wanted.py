@@ -53,7 +53,7 @@ def wanted(scenario: Scenario, replication: int = 0) -> tuple[NDArray[np.float64
 
 def _of(w: World, c: int) -> Iterator[tuple[float, float]]:
     """List one client's requests."""
-    from nodeportsim.engine.client import first_s, gap_s, trace_at
+    from nodeportsim.engine.arrivals import first_s, gap_s, trace_at
     from nodeportsim.engine.codes import TRACE
     from nodeportsim.engine.draws import ARRIVAL, draw_law, uniform2
 

@@ -109,6 +109,65 @@ class Detection:
         return min(area / (self.pass_s * self.lease_s), 1.0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Probing:
+    """Time from a process's hang to its readiness probe's verdict: uniform over one period.
+
+    The next probe is U(0, period) away; it and the following ones fail, and the last takes its time-out to
+    do so. Hence U(0, period) + (threshold - 1) period + time-out; `propagation_s` follows.
+
+    Parameters
+    ----------
+    period_s, timeout_s, threshold
+        readinessProbe.periodSeconds, .timeoutSeconds, .failureThreshold (Kubernetes: 10 s, 1 s, 3).
+    propagation_s
+        From the verdict to the rules. Taken as constant.
+
+    >>> Probing().mean_s
+    26.0
+    """
+
+    period_s: float = 10.0
+    timeout_s: float = 1.0
+    threshold: int = 3
+    propagation_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        domain.positive(period_s=self.period_s, timeout_s=self.timeout_s)
+        domain.count(1, threshold=self.threshold)
+        domain.not_negative(propagation_s=self.propagation_s)
+
+    @property
+    def min_s(self) -> float:
+        """Shortest window: a probe was due at the hang."""
+        return (self.threshold - 1) * self.period_s + self.timeout_s + self.propagation_s
+
+    @property
+    def max_s(self) -> float:
+        """Longest window: a probe had just passed."""
+        return self.min_s + self.period_s
+
+    @property
+    def mean_s(self) -> float:
+        """Mean window."""
+        return self.min_s + self.period_s / 2
+
+
+def flapping_ratio(period_s: float, *, grace_s: float = 50.0, pass_s: float = 5.0) -> tuple[float, float]:
+    """Least and largest share of time for which a node is not ready that works and renews once a period.
+
+    A pass sees the renewal up to one pass later and finds the node lost ceil(grace / pass) passes after
+    that; the next renewal brings it back. Without the clock of the passes: (period - grace) / period.
+
+    >>> flapping_ratio(100.0)
+    (0.45, 0.5)
+    """
+    domain.positive(period_s=period_s, grace_s=grace_s, pass_s=pass_s)
+    counted_s = math.ceil(grace_s / pass_s - 1e-9) * pass_s
+    shortest_s, longest_s = (max(0.0, period_s - counted_s - seen_s) for seen_s in (pass_s, 0.0))
+    return shortest_s / period_s, longest_s / period_s
+
+
 def all_fail_ratio(
     attempts: int,
     *,

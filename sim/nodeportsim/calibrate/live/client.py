@@ -35,6 +35,7 @@ CAUSES = {
     errno.EPIPE: "reset",
     errno.EHOSTUNREACH: "no_route",
     errno.ETIMEDOUT: "connect_timeout",
+    errno.EADDRNOTAVAIL: "no_ports",
 }
 
 

@@ -9,10 +9,12 @@ import numpy as np
 import simpy
 
 from nodeportsim.engine.codes import ARRIVE, TIMER
-from nodeportsim.engine.interpreter import announce
+from nodeportsim.engine.interpreter import SLOTS, announce
 from nodeportsim.engine.records import Connection, Flight, Request, World, struct
 
+from . import arrivals as arrival_steps
 from . import client as client_steps
+from . import pace as pace_steps
 from . import pod as pod_steps
 from .dispatch import dispatch
 from .options import jit, rare, step
@@ -51,8 +53,7 @@ if TYPE_CHECKING:
 
 REACHED, NEED_SPACE, NOTICED, BREATH = range(4)
 BREATH_EVENTS = 1 << 22  # A breath every fifth of a second: Python may want to be interrupted.
-MARGIN = 8  # A step schedules at most this many events,
-SLOTS = 2  # and takes at most this many slots of a pool.
+MARGIN = 16  # A step schedules at most this many events.
 DELAYS = 8  # Timers of further delays go to the heap.
 RING = 1 << 10  # Events of a lane to begin with, a power of two; rings double when they run out,
 HEAP_ROOM = 1 << 10  # as does the heap.
@@ -80,13 +81,19 @@ def credit(w):
 @jit(cache=True)
 def start(w):
     """Set the first arrivals."""
-    client_steps.start(w)
+    arrival_steps.start(w)
 
 
 @jit(cache=True)
 def reset_clients(w, t, p):
     """Send RST to the clients of a dead container."""
     pod_steps.reset_clients(w, t, p)
+
+
+@jit(cache=True)
+def stretch(w, t, n, p, factor):
+    """Let what pods have to do take longer, or less."""
+    pace_steps.stretch(w, t, n, p, factor)
 
 
 @jit(cache=True)
@@ -248,12 +255,20 @@ class Kernel:
 
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""
-        inside = int(self.world.pods[p].inside)
-        while len(self.world.flights) - int(self.world.counts.open_flights) < inside + 2:
-            self._double("flights", Flight)
-        while self.state.pending + inside + MARGIN > len(self.handle.arrays["heap"]):
-            self._double_heap()
+        self._room_for(int(self.world.pods[p].inside))
         reset_clients(self.handle, float(t), int(p))
+
+    def stretch(self, t: float, n: int, p: int, factor: float) -> None:
+        """Let what pods have to do take longer, or less."""
+        self._room_for(int(self.world.counts.open_flights))
+        stretch(self.handle, float(t), int(n), int(p), float(factor))
+
+    def _room_for(self, packets: int) -> None:
+        """Have room for so many more packets, which happen by the heap."""
+        while len(self.world.flights) - int(self.world.counts.open_flights) < packets + 2:
+            self._double("flights", Flight)
+        while self.state.pending + packets + MARGIN > len(self.handle.arrays["heap"]):
+            self._double_heap()
 
     def add_endpoints(self, pods: Sequence[int]) -> int:
         """Store one more version of the endpoint list; where it begins."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nodeportsim.engine.lifecycle import bring_up, kill
+from nodeportsim.engine.port_rows import forget_ports
 
 from .script import repaired
 
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 def _stop_machine(control: Control, n: int) -> None:
     """Take the node's power: conntrack, rules and work are lost."""
     world, node = control.world, control.world.nodes[n]
+    control.unpowered[n] += 1
     node.up, node.epoch = 0, node.epoch + 1
     node.conntrack, node.programmed, node.endpoints = 0, 0, 0
     for row in (world.expiry[n], world.cpu_free_s[n], world.active[n], world.inactive[n]):
         for k in range(len(row)):
             row[k] = 0
+    forget_ports(world, n)
     for sticky in world.sticky[n]:
         sticky.pod = -1
     for p in control.pods_of(n):
@@ -28,10 +31,11 @@ def _stop_machine(control: Control, n: int) -> None:
 
 
 def _boot_machine(control: Control, n: int) -> None:
-    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods. One that runs does not boot."""
+    """Boot: kube-proxy writes everything anew, the kubelet restarts its pods."""
     node = control.world.nodes[n]
-    if node.up:
-        return  # Two faults of one node ended.
+    control.unpowered[n] -= 1
+    if control.unpowered[n]:
+        return  # Another fault keeps it off.
     node.up, node.booted_s, node.drained = 1, control.env.now, int(control.env.now)
     for p in control.pods_of(n):
         control.set_pod(p, ready=False)
@@ -50,30 +54,47 @@ def power_off(control: Control, n: int, event: Event, _number: int) -> Process:
 
 def cut(control: Control, n: int, event: Event, _number: int) -> Process:
     """Part the node from everybody."""
-    control.world.nodes[n].cut = 1
+    yield from _part(control, n, event, ("cut", "deaf", "mute"))
+    control.resync(n, "partial")
+
+
+def cut_in(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Let nothing arrive at the node."""
+    yield from _part(control, n, event, ("cut", "deaf"))
+    control.resync(n, "partial")
+
+
+def cut_out(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Let nothing leave the node."""
+    yield from _part(control, n, event, ("cut", "mute"))
+    control.resync(n, "partial")
+
+
+def _part(control: Control, n: int, event: Event, ways: tuple[str, ...]) -> Process:
+    """Count up what parts the node from others, and down again."""
+    for way in ways:
+        setattr(control.world.nodes[n], way, getattr(control.world.nodes[n], way) + 1)
     control.disturb(control.pods_of(n))
     yield from repaired(control, event)
-    control.world.nodes[n].cut = 0
-    control.revive(control.pods_of(n))
-    control.resync(n, "partial")
+    for way in ways:
+        setattr(control.world.nodes[n], way, getattr(control.world.nodes[n], way) - 1)
+    node = control.world.nodes[n]
+    if not node.cut and not node.cut_nodes:
+        control.revive([p for p in control.pods_of(n) if control.world.pods[p].up])
 
 
 def cut_control_plane(control: Control, n: int, event: Event, _number: int) -> Process:
     """Part the node from the API server: its rules stay as they are."""
-    control.off_plane.add(n)
+    control.off_plane[n] += 1
     control.disturb([])
     yield from repaired(control, event)
-    control.off_plane.discard(n)
+    control.off_plane[n] -= 1
     control.resync(n, "restart")
 
 
 def cut_nodes(control: Control, n: int, event: Event, _number: int) -> Process:
     """Part the node from the other nodes: its pods are reached through it alone."""
-    control.world.nodes[n].cut_nodes = 1
-    control.disturb(control.pods_of(n))
-    yield from repaired(control, event)
-    control.world.nodes[n].cut_nodes = 0
-    control.revive(control.pods_of(n))
+    yield from _part(control, n, event, ("cut_nodes",))
 
 
 def shutdown(control: Control, n: int, event: Event, _number: int) -> Process:

@@ -58,6 +58,12 @@ def growth(rows: pd.DataFrame) -> list[float]:
     return [_tries(simulated("overload"))[1]] * len(rows)
 
 
+def budgeted(rows: pd.DataFrame) -> list[float]:
+    """Predict the same where every client grants itself one retry for ten requests."""
+    sets = ("budget.kind=ratio", "budget.ratio=10%", "budget.minPerSecond=0")
+    return [_tries(simulated("overload", *sets))[1]] * len(rows)
+
+
 def retried(rows: pd.DataFrame) -> list[float]:
     """Predict success and attempts with one and with three attempts."""
     predicted = []
@@ -117,6 +123,13 @@ RULES = (
         mode="3 attempts, no budget",
         predict=growth,
         how="simulated: overload.yaml",
+    ),
+    Rule(
+        source="SRE-BOOK-OVERLOAD",
+        metric="request_growth",
+        mode=r"3 attempts \+ 10% client budget",
+        predict=budgeted,
+        how="simulated: overload.yaml with a budget",
     ),
     Rule(
         source="RETRY-EXP-JUANCHI",

@@ -86,7 +86,6 @@ RULES = tuple(
             "",
             "queries and machines of different cost are not modelled",
         ),
-        ("SRE-BOOK-OVERLOAD", ".*", r".*\+ 10% client budget", "", "retry budgets are not modelled"),
         ("OSDI22-METASTABLE", ".*", "", "", FIELD),
         (
             "OSDI22-ARTIFACT",
