@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nodeportsim.scenario import clients, restraint, spec
 from nodeportsim.scenario.declared import Law
-from nodeportsim.scenario.events import EVERY, PARAMETERS, TARGETS, Event
+from nodeportsim.scenario.events import EVERY, FOR_GOOD, PARAMETERS, TARGETS, Event
 from nodeportsim.scenario.ports import Snat, SourcePorts
 from nodeportsim.scenario.profile import load_profile
 
@@ -169,7 +169,19 @@ def pods(placement: SearchStrategy[Any]) -> SearchStrategy[spec.Pods]:
         queue_limit=st.sampled_from((0, 2, 1000)),
         startup_s=st.sampled_from((0.0, 0.2)),
         readiness_probe=st.just(QUICK_PROBE),
-        termination_grace_period_seconds=st.integers(0, 1),
+        termination_grace_period_seconds=st.integers(0, 3),
+        pre_stop_s=st.sampled_from((0.0, 0.0, 0.2)),
+        on_term=st.sampled_from(("ignore", "exit", "drain", "drain")),
+        teardown_s=st.sampled_from((0.0, 0.1)),
+        rollout=st.builds(
+            spec.Rollout,
+            max_surge=st.sampled_from(("25%", 0, "100%")),
+            max_unavailable=st.sampled_from(("25%", 0, 2)),
+            min_ready_s=st.sampled_from((0.0, 0.1)),
+        ),
+        slow_start=st.builds(
+            spec.SlowStart, slowdown=st.sampled_from((1.0, 5.0)), over_s=st.sampled_from((0.5, 30.0))
+        ),
         placement=placement,
     )
 
@@ -352,6 +364,10 @@ PARAMETER_VALUES: dict[str, tuple[Any, ...]] = {
     "errors_ratio": (0.35, 1.0),
     "answer": ("drop", "reject"),
     "entries": (1, 30, 200_000),
+    "replicas": (0, 1, 5, 12),
+    "late_s": (0.0, 0.25),
+    "stay_s": (0.0, 0.25),
+    "alive_s": (0.05, 0.5),
 }
 
 
@@ -364,7 +380,9 @@ def faults(draw: DrawFn, nodes: tuple[str, ...], zones: tuple[str, ...], pods: t
         "node": [{"node": name} for name in (*nodes, *nodes, EVERY)] + [{"zone": name} for name in zones],
         "cluster": [{}],
     }
-    lasting = [{"for_s": None}, {"for_s": 0.25}, {"for_s": 1.0}, {"up_s": 0.3, "down_s": 0.2}]
+    lasting: list[dict[str, Any]] = [{"for_s": s} for s in (None, 0.25, 1.0)] + [{"up_s": 0.3, "down_s": 0.2}]
+    if fault in FOR_GOOD:
+        lasting = [{}]
     parameters = {
         name: draw(st.sampled_from(PARAMETER_VALUES[name]))
         for name, theirs in PARAMETERS.items()

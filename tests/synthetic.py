@@ -64,6 +64,7 @@ class Replication:
     phases: np.ndarray
     nodes: np.ndarray
     pods: np.ndarray
+    lasting: np.ndarray
     conntrack_peak: np.ndarray
     pod_utilisation: np.ndarray
     node_utilisation: np.ndarray
@@ -143,6 +144,7 @@ def replication(
         ),
         nodes=_members(rng, nodes, connections or offered, offered),
         pods=_members(rng, pods, connections or offered, offered),
+        lasting=np.ones(pods, np.bool_),
         conntrack_peak=rng.poisson(rate_rps * 120 / nodes, size=nodes),
         pod_utilisation=rng.uniform(0.1, 0.4, pods),
         node_utilisation=rng.uniform(0.01, 0.05, nodes),

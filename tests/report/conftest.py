@@ -84,6 +84,11 @@ def study() -> dict[str, pd.DataFrame]:
         for kind in ("simulated", "closed form")
         for second in (-2, 0, 20, 40)
     ]
+    rolled = [
+        (what, "simulated", most * max(0.0, 1 - sleep_s), None, None, sleep_s)
+        for what, most in (("exit", 290.0), ("drain", 280.0))
+        for sleep_s in (0.0, 0.5, 1.0, 2.0)
+    ]
     paired = [
         ("p50 latency", "nftables", "iptables", -0.03, -0.04, -0.02),
         ("failed requests", "nftables", "iptables", 0.002, -0.01, 0.014),
@@ -111,6 +116,7 @@ def study() -> dict[str, pd.DataFrame]:
         "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
         "hottest_pod": pd.DataFrame(hottest, columns=[*curve, "connections"]),
         "conntrack_wall": pd.DataFrame(full, columns=[*curve, "connections_per_s", "limit"]),
+        "pre_stop": pd.DataFrame(rolled, columns=[*curve, "pre_stop_s"]),
         "failure_retry": pd.DataFrame(dying[: len(dying) // 2], columns=[*curve, "since_fault_s", "panel"]),
         "failure_keep_alive": pd.DataFrame(dying, columns=[*curve, "since_fault_s", "panel"]),
         "phase_diagram": pd.DataFrame(phases, columns=diagram),

@@ -294,6 +294,7 @@ def test_our_experiments_are_usable_in_every_cell() -> None:
         "conntrack_wall",
         "node_failure_retry",
         "proxy_mode_latency",
+        "rolling_update",
         "uneven_distribution",
     ]
     for name in experiments():

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import draws
-from .codes import PASSING
+from .codes import PASSING, SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -91,7 +91,7 @@ def _answer_s(control: Control, check: Check, n: int, number: int) -> float | No
     there = control.world.nodes[int(pod.node)]
     near = int(pod.node) == n
     reachable = there.up and (near or not (there.cut or there.cut_nodes or node.cut_nodes))
-    alive = reachable and pod.up and pod.hung_until_s <= control.env.now
+    alive = reachable and pod.up == SERVING and not pod.gone and pod.hung_until_s <= control.env.now
     return trip_s if alive else None
 
 

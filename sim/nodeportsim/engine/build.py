@@ -209,13 +209,15 @@ def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float
     c.balancer_least = int(balancer.policy == "least-connections")
     law = scenario.pods.service_time
     c.service_law, c.service_mean_s, c.service_sigma = LAWS[law.dist], law.mean_s, sigma_of(law)
+    slow = scenario.pods.slow_start
+    c.slowdown, c.slow_start_s = slow.slowdown, slow.over_s
     c.no_route_s, c.rto_s, c.data_retries = NO_ROUTE_S, RTO_S, DATA_RETRIES
     c.time_wait_s, c.close_s = scenario.cluster.conntrack.time_wait_s, CLOSE_S
     c.affinity = int(scenario.service.session_affinity == "ClientIP")
     c.affinity_s = float(scenario.service.affinity_timeout_seconds)
     c.memory = C.RECENT if scenario.cluster.proxy.mode == "iptables" else C.EXACT
     c.recent_entries = RECENT_ENTRIES
-    c.nodes, c.pods = len(scenario.cluster.names), len(scenario.placement)
+    c.nodes = len(scenario.cluster.names)
     c.zones = len(w.path_s[0])
     c.choice = _choice(scenario)
     c.backlog = scenario.pods.backlog
@@ -255,7 +257,8 @@ def _fill_pods(w: R.World, scenario: Scenario, shape: Shape) -> None:
     where: dict[str | None, int] = {name: n for n, name in enumerate(scenario.cluster.names)}
     where[None] = len(where)
     nodes = [where[place.node] for place in scenario.placement]
-    shape.fill(w.pods, node=nodes, up=1, slow=1.0, workers=scenario.pods.workers, weight=1)
+    shape.fill(w.pods, node=nodes, up=C.SERVING, slow=1.0, started_s=-C.NEVER_S)
+    shape.fill(w.pods, workers=scenario.pods.workers, weight=1)
 
 
 def _fill_clients(w: R.World, scenario: Scenario, network: Paths, shape: Shape) -> None:

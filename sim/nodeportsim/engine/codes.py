@@ -25,7 +25,7 @@ from __future__ import annotations
     DATA_AGAIN,  # f: ... the data
     REPLY_AGAIN,  # f: the pod's TCP sends the answer once more
     NO_ROUTE,  # f: ICMP host unreachable at the client
-    EXPIRE,  # node * pods + pod: an ipvs connection leaves the inactive count
+    EXPIRE,  # pod * nodes + node: an ipvs connection leaves the inactive count
     COPY,  # f: nothing has come of its attempt within the delay, the next copy goes
     OUTRUN,  # r: another copy has won, this one lets go
     WATCH,  # connection: something of it may be due: its death, a probe, a stream for who waits
@@ -51,7 +51,8 @@ REFUSE, DROP = range(2)  # what a node does with a SYN it has no endpoint for
 PASSING, DROPPING, REJECTING = range(3)  # what a firewall does with a SYN to the NodePort
 FORGOTTEN = -1  # an epoch that no node and no pod is in
 RECENT, EXACT = range(2)  # memory of an affinity: xt_recent, or a set with time-outs
-(CONNTRACK_FULL,) = range(1)  # what the control plane is told by the data plane
+DOWN, SERVING, DRAINING = range(3)  # a pod's process; one that drains takes no new connection
+CONNTRACK_FULL, POD_EMPTY = range(2)  # what the control plane is told by the data plane
 
 CAUSES = (
     "connect_timeout", "no_route", "refused", "reset", "request_timeout",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .age import knows_of_end
 from .codes import (
     ANY,
     AS_USUAL,
@@ -18,6 +19,7 @@ from .codes import (
     COPIES,
     DATA_AGAIN,
     DATA_AT_NODE,
+    DRAINING,
     EXPIRE,
     FORGOTTEN,
     LC,
@@ -92,6 +94,7 @@ def stale(w: World, t: float, k: int) -> bool:
             and t - connection.idle_s >= group.idle_timeout_s
         )
         or (pod.told != 0 and pod.epoch != connection.pod_epoch)
+        or (pod.up == DRAINING and knows_of_end(w, t, k))
     )
 
 
@@ -363,7 +366,7 @@ def forget(w: World, t: float, k: int, ended_s: float) -> None:
         if w.config.choice == LC or w.config.choice == WLC:
             w.active[n][p] -= 1
             w.inactive[n][p] += 1
-            after(w, t, w.config.time_wait_s, EXPIRE, n * w.config.pods + p)
+            after(w, t, w.config.time_wait_s, EXPIRE, p * w.config.nodes + n)
     if connection.tracked > 1 and w.nodes[m].epoch == connection.peer_epoch:
         untrack(w, t, m, end_s)
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nodeportsim.kubeproxy.sync import Runner
 
 from . import draws, leases
-from .codes import AFTER, BEFORE, CONNTRACK_FULL, DROP, DURING, REFUSE
+from .codes import AFTER, BEFORE, CONNTRACK_FULL, DROP, DURING, POD_EMPTY, REFUSE
+from .deployment import Deployment
 from .leadership import Leadership
 from .proxy import Proxy
 from .rules import Rules
@@ -57,13 +58,16 @@ class Plane(Protocol):
     def reset_clients(self, t: float, p: int) -> None:
         """Send RST to the clients of a dead container."""
 
+    def make_room(self, pods: int, workers: int) -> None:
+        """Have rows for so many pods."""
+
     def stretch(self, t: float, n: int, p: int, factor: float) -> None:
         """Let what pods have to do take longer, or less."""
 
 
 @dataclass
 class Control:
-    """Everything the control plane knows; faults/ and lifecycle.py call its methods."""
+    """Everything the control plane knows; faults/, lifecycle.py and deployment.py call its methods."""
 
     scenario: Scenario
     profile: Profile
@@ -84,16 +88,23 @@ class Control:
     end_s: float = 0.0  # when the run ended
     lying: set[int] = field(default_factory=set)  # nodes whose rules name a dead pod
     in_force: dict[tuple[str, int], list[float]] = field(default_factory=dict)  # what faults add up to
+    removed: set[int] = field(default_factory=set)  # nodes that are no longer in the cluster
+    born_s: dict[int, float] = field(default_factory=dict)  # pods made within the run
+    gone_s: dict[int, float] = field(default_factory=dict)  # pods whose address is nobody's any more
+    emptied: dict[int, simpy.Event] = field(default_factory=dict)  # a pod that drains has done its work
+    changes: int = 0  # planned ones under way
 
     def __post_init__(self) -> None:
         self.env = self.plane.env
         self.clocks = self.scenario.cluster.control_plane
         self.leadership = Leadership(self.env, self.clocks, lambda: leases.take_over(self))
         self.names = self.scenario.cluster.names
+        self.minor = int(self.scenario.cluster.kubernetes_version.split(".")[1])
         self.rules = Rules(self.scenario, self.profile)
         placed = (Conditions(**vars(place)) for place in self.scenario.placement)
         self.slices = Slices(placed, self._policy(), self.plane.add_endpoints)
         self.standing = self._sorted()
+        self.deployment = Deployment(self)
         idle = Runner(min_sync_period_s=self.scenario.cluster.proxy.min_sync_period_s)
         self.proxies = [Proxy(idle, self.slices.latest, wake=self.env.event()) for _ in self.names]
         self.renewed_s = [0.0] * len(self.names)  # last lease renewal of each node
@@ -166,12 +177,15 @@ class Control:
         for n in range(len(self.names)):
             self.env.process(self._proxy(n))
         if self.scenario.events:
+            self.deployment.start()
             leases.start(self)
 
     def _hear(self, what: int, i: int) -> None:
         """The data plane tells of something that cannot be seen from outside a node."""
         if what == CONNTRACK_FULL:
             self.note("conntrack table full", self.names[i] if i < len(self.names) else "outside")
+        elif what == POD_EMPTY and not self.emptied[i].triggered:
+            self.emptied[i].succeed()
 
     def connected(self, n: int) -> bool:
         """Node n reaches the API server, and that answers."""
@@ -207,13 +221,11 @@ class Control:
             yield self.env.timeout(spread * self.clocks.watch_latency_s)
             heard = self.slices.latest
             proxy.queue(heard, self.env.now)
-            if proxy.hung:
-                continue
             yield self.env.timeout(proxy.runner.start_s(self.env.now) - self.env.now)
             if proxy.lags_s:
                 yield self.env.timeout(sum(proxy.lags_s))
             wanted, boot = self.slices.latest if self._hears(n) else heard, self.world.nodes[n].epoch
-            yield self.env.timeout(self.rules.sync_s(len(self.slices.pods), proxy.sync))
+            yield self.env.timeout(self.rules.sync_s(self.slices.endpoints, proxy.sync))
             node = self.world.nodes[n]
             if not proxy.syncing or proxy.life != life or not node.up or node.epoch != boot:
                 continue
@@ -240,10 +252,7 @@ class Control:
         """Write a pod's conditions to the API server; while that is out, its kubelet owes them."""
         old = self.owed.pop(p, self.slices.pods[p])
         ending = old.terminating if terminating is None else terminating
-        node = old.node and self.names[int(self.world.pods[p].node)]
-        new = replace(
-            old, ready=ready and not ending, serving=ready, terminating=ending, node=node, gone=gone
-        )
+        new = replace(old, ready=ready and not ending, serving=ready, terminating=ending, gone=gone)
         if self.leadership.api_down:
             self.owed[p] = new
         else:
@@ -264,10 +273,18 @@ class Control:
                 self._write(p, self.owed.pop(p))
 
     def _write(self, p: int, conditions: Conditions) -> None:
-        if conditions != self.slices.pods[p]:
-            self.slices.write(p, conditions)
-            if not self.dirty.triggered:
-                self.dirty.succeed()
+        old = self.slices.pods[p]
+        if conditions == old or old.gone:
+            return
+        self.slices.write(p, conditions)
+        self.write_slices()
+        if conditions.ready != old.ready:
+            self.deployment.notice(p)
+
+    def write_slices(self) -> None:
+        """Let the EndpointSlice controller know that something has changed."""
+        if not self.dirty.triggered:
+            self.dirty.succeed()
 
     def healthy_proxy(self, n: int) -> bool:
         """Tell whether kube-proxy of node n is healthy in its own eyes: no change waits for too long."""
@@ -298,6 +315,16 @@ class Control:
         self._judge(n)
         self._settle()
 
+    def begin_change(self) -> None:
+        """A planned change begins: the phase lasts until it is over."""
+        self.changes += 1
+        self.world.config.phase = DURING
+
+    def end_change(self) -> None:
+        """A planned change is over."""
+        self.changes -= 1
+        self._settle()
+
     def disturb(self, dead: Sequence[int]) -> None:
         """Pods died: until every live node's rules know it, the rules lie about them."""
         self.dead.update(dead)
@@ -325,6 +352,6 @@ class Control:
 
     def _settle(self) -> None:
         """End the phase of stale rules once no live node's rules name a dead pod."""
-        if self.world.config.phase == DURING and not self.lying:
+        if self.world.config.phase == DURING and not self.lying and not self.changes:
             self.world.config.phase = AFTER
             self.note("rules updated everywhere")

@@ -41,6 +41,7 @@ IDEMPOTENT = 24  # (client, request number): whether the request may be sent twi
 RESOLVER = 25  # (client): whether its resolver heeds the TTL
 ERROR = 27  # (client, request number, attempt): whether the application answers with an error
 SCHEDULE = 31  # (clock, cycle, event): time until a random fault, and until its repair
+LIFE = 32  # (pod, event << 16 | crash): which pod is deleted first (0), phase of the relist after a crash
 
 EXPONENTIAL, CONSTANT, LOGNORMAL, UNIFORM = range(4)
 

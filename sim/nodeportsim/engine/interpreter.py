@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from . import arrivals, pace, pod
-from .codes import ARRIVE, TIMER
+from .codes import ARRIVE, LC, TIMER, WLC
 from .dispatch import dispatch
 from .policy import choose, learn
-from .records import Flight, World
+from .records import Flight, Pod, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,6 +143,18 @@ class Interpreter:
         """Send RST to the clients of a dead container."""
         self._room_for(self.world.pods[p].inside)
         pod.reset_clients(self.world, t, p)
+
+    def make_room(self, pods: int, workers: int) -> None:
+        """Have rows for so many pods."""
+        w = self.world
+        counted = (*w.active, *w.inactive) if w.config.choice in (LC, WLC) else ()
+        for _ in range(pods - len(w.pods)):
+            w.pods.append(Pod(*([0] * len(Pod.__slots__))))
+            w.work_free_s.append([0.0] * workers)
+            for row in counted:
+                row.append(0)
+            if w.config.snat_ports:
+                w.snat_free_s.extend([0.0] * w.config.snat_ports for _ in range(w.config.nodes))
 
     def stretch(self, t: float, n: int, p: int, factor: float) -> None:
         """Let what pods have to do take longer, or less."""

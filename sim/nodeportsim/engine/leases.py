@@ -15,7 +15,6 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from . import draws
-from .lifecycle import replace_pod
 
 if TYPE_CHECKING:
     from .control import Control, Process
@@ -82,7 +81,7 @@ def _passes(control: Control, known_s: list[float], seen_s: list[float], *, term
         for n, renewed_s in enumerate(control.renewed_s) if control.leadership.works else ():
             if renewed_s != known_s[n]:
                 known_s[n], seen_s[n] = renewed_s, control.env.now
-            elif n not in control.unknown and control.env.now - seen_s[n] >= grace_s - SLACK_S:
+            elif control.env.now - seen_s[n] >= grace_s - SLACK_S:
                 _node_is_lost(control, n)
         yield control.env.timeout(control.clocks.node_monitor_period_s)
 
@@ -94,7 +93,9 @@ def _grace_s(control: Control) -> float:
 
 
 def _node_is_lost(control: Control, n: int) -> None:
-    """Ready is Unknown; the pods follow one by one."""
+    """Ready is Unknown; the pods follow one by one. Known already, or deleted, it is no news."""
+    if n in control.unknown or n in control.removed:
+        return
     control.unknown.add(n)
     control.losses[n] += 1
     control.note("node not ready", control.names[n])
@@ -124,7 +125,8 @@ def _mark_pods(control: Control, n: int, loss: int) -> Process:
             yield control.env.timeout(max(0.0, began_s + control.clocks.toleration_s - control.env.now))
         else:
             for p in control.pods_of(n):
-                control.env.process(replace_pod(control, p))
+                control.note("pod evicted", control.slices.pods[p].name)
+                control.deployment.delete(p)
             return
 
 
@@ -134,6 +136,7 @@ def _node_is_back(control: Control, n: int) -> None:
         control.regained_s = control.env.now
     control.unknown.discard(n)
     control.note("node ready", control.names[n])
+    control.deployment.wake()
     for p in control.pods_of(n):
         if control.world.pods[p].up and not control.slices.pods[p].terminating:
             control.set_pod(p, ready=True)

@@ -55,7 +55,7 @@ def silent(w: World, t: float, k: int) -> bool:
     if w.nodes[n].epoch != connection.node_epoch:
         return False
     pod = w.pods[connection.pod]
-    if not reaches_peer(w, n, m) or w.nodes[m].up == 0 or pod.node != m:
+    if not reaches_peer(w, n, m) or w.nodes[m].up == 0 or pod.gone != 0:
         return True
     # A process that hangs leaves its kernel to answer TCP, but nobody to answer PING.
     return w.groups[w.clients[connection.client].group].streams > 1 and pod.hung_until_s > t

@@ -350,6 +350,6 @@ def data_at_peer(w: World, t: float, f: int) -> None:
 @rare
 def expire(w: World, t: float, i: int) -> None:
     """An ipvs connection's TIME_WAIT is over; a node that booted since has forgotten it anyway."""
-    n, p = i // w.config.pods, i % w.config.pods
+    n, p = i % w.config.nodes, i // w.config.nodes
     if t - w.config.time_wait_s >= w.nodes[n].booted_s:
         w.inactive[n][p] -= 1

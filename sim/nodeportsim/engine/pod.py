@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .age import closed_before, slow_down, work_done
 from .codes import (
     DATA_AGAIN,
+    DRAINING,
     ESTABLISHED,
     FAULTY,
     POD_DONE,
@@ -20,6 +22,7 @@ from .codes import (
     REPLY,
     REPLY_AGAIN,
     RESET,
+    SERVING,
     SYN_AGAIN,
 )
 from .draws import ERROR, uniform2
@@ -43,10 +46,9 @@ if TYPE_CHECKING:
 
 @step
 def gone(w: World, f: int) -> bool:
-    """The pod's machine is not what it was when the connection was pinned: nobody is there to answer."""
+    """The pod's machine is down or its address is nobody's any more: there is no one to answer."""
     flight = w.flights[f]
-    node = w.nodes[flight.peer]
-    return node.up == 0 or w.pods[flight.pod].node != flight.peer
+    return w.nodes[flight.peer].up == 0 or w.pods[flight.pod].gone != 0
 
 
 @step
@@ -75,7 +77,7 @@ def syn_at_pod(w: World, t: float, f: int) -> None:
     pod = w.pods[flight.pod]
     if gone(w, f) or w.nodes[flight.node].epoch != flight.node_epoch:
         lose_syn(w, t, f, w.config.node_no_route)
-    elif pod.up == 0:
+    elif pod.up != SERVING:
         answer(w, t, f, REFUSED, SYN_AGAIN)
     elif pod.queued > w.config.backlog:
         w.counts.backlog_drops += 1
@@ -95,7 +97,7 @@ def data_at_pod(w: World, t: float, f: int) -> None:
         return
     if flight.tries > 0:
         acknowledge(w, f)
-    if pod.up == 0 or pod.epoch != flight.pod_epoch:
+    if pod.up == 0 or pod.epoch != flight.pod_epoch or (pod.up == DRAINING and closed_before(w, f)):
         answer(w, t, f, RESET, DATA_AGAIN)
     elif w.config.reject != 0 and pod.inside >= pod.workers + w.config.queue_limit:
         respond(w, t, f, REJECTED)
@@ -109,6 +111,8 @@ def work(w: World, t: float, f: int) -> None:
     flight = w.flights[f]
     pod = w.pods[flight.pod]
     flight.demand_s *= pod.slow * w.nodes[flight.peer].slow
+    if w.config.slowdown > 1.0:
+        slow_down(w, t, f)
     pod.inside += 1
     pod.busy_s += flight.demand_s
     free_s = w.work_free_s[flight.pod]
@@ -150,7 +154,10 @@ def pod_done(w: World, t: float, f: int) -> None:
     else:
         pod.inside -= 1
         flight.inside = 0
+        p = flight.pod
         respond(w, t, f, FAULTY if pod.errors_ratio > 0.0 and errs(w, f) else REPLY)
+        if pod.up == DRAINING:
+            work_done(w, t, p)
 
 
 @rare

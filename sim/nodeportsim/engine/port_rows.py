@@ -18,17 +18,12 @@ if TYPE_CHECKING:
 
 PICKS = {"random": C.ANYWHERE, "sequential": C.IN_TURN}
 REUSES = {"new": C.IPVS_NEW, "drop": C.IPVS_DROP, "keep": C.IPVS_KEEP}
-SYN_SENT_S = {
-    # nf_conntrack_tcp_timeout_syn_sent.
-    "iptables": 120.0,
-    "nftables": 120.0,
-    # IP_VS_TCP_S_SYN_RECV, net/netfilter/ipvs/ip_vs_proto_tcp.c; its end takes conntrack's entry along.
-    "ipvs": 60.0,
-}
+SYN_SENT_S = 120.0  # nf_conntrack_tcp_timeout_syn_sent.
+SYN_SENT_IPVS_S = 60.0  # IP_VS_TCP_S_SYN_RECV, ip_vs_proto_tcp.c; its end takes conntrack's entry along.
 
 
 def port_rows(scenario: Scenario, shape: Shape) -> dict[str, Any]:
-    """Make the rows of ports: a row for each address and entry node, and one for each entry node and pod."""
+    """Make the rows of ports: a row for each address and entry node, and one for each pod and entry node."""
     nodes = scenario.cluster.nodes
     bound = [group for group in scenario.clients if group.source_ports]
     rows = sum(addresses(group) for group in bound) * nodes
@@ -55,7 +50,7 @@ def _snat(scenario: Scenario) -> Snat | None:
 def configure_ports(w: R.World, scenario: Scenario) -> None:
     """Set what the steps need to know of ports."""
     c, proxy, snat = w.config, scenario.cluster.proxy, _snat(scenario)
-    c.syn_sent_s = SYN_SENT_S[proxy.mode]
+    c.syn_sent_s = SYN_SENT_IPVS_S if proxy.mode == "ipvs" else SYN_SENT_S
     c.port_reuse = REUSES[proxy.port_reuse] if proxy.mode == "ipvs" else C.BY_CONNTRACK
     c.snat_ports, c.evict_closing = (snat.ports, int(snat.evict_closing)) if snat else (0, 0)
     c.ports = int(snat is not None or any(group.source_ports for group in scenario.clients))
@@ -74,8 +69,7 @@ def hosts(given: Clients, first: int) -> list[int]:
 
 def forget_ports(w: R.World, n: int) -> None:
     """Node `n` has lost its memory: conntrack's entries, and the ports it masquerades with."""
-    pods = int(w.config.pods)
     for row in range(n, len(w.ports), int(w.config.nodes)):
         w.entry_until_s[row][:] = [0.0] * len(w.entry_until_s[row])
-    for row in range(n * pods, min((n + 1) * pods, len(w.snat_free_s))):
+    for row in range(n, len(w.snat_free_s), int(w.config.nodes)):
         w.snat_free_s[row][:] = [0.0] * len(w.snat_free_s[row])

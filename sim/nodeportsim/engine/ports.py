@@ -122,7 +122,7 @@ def masquerade(w: World, t: float, f: int, pod: int) -> bool:
     last 32 of a round may take the port of a closed connection (from Linux 6.5).
     """
     flight = w.flights[f]
-    free_s = w.snat_free_s[flight.node * w.config.pods + pod]
+    free_s = w.snat_free_s[pod * w.config.nodes + flight.node]
     request = w.requests[flight.request]
     counter = flight.attempt * 256 + SYNS * request.syn
     attempts = min(ATTEMPTS, len(free_s))
@@ -163,7 +163,7 @@ def let_go_ports(w: World, k: int, ended_s: float, end_s: float) -> float:
     if connection.port >= 0:
         end_s = let_go_port(w, k, ended_s, end_s, tracked)
     if connection.snat_port >= 0 and tracked:
-        w.snat_free_s[n * w.config.pods + connection.pod][connection.snat_port] = end_s
+        w.snat_free_s[connection.pod * w.config.nodes + n][connection.snat_port] = end_s
     return end_s
 
 

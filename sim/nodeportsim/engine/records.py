@@ -36,6 +36,8 @@ class Config:
     balancer_s: f8
     service_mean_s: f8
     service_sigma: f8
+    slowdown: f8  # 1: a container is as quick as ever from its start on
+    slow_start_s: f8
     no_route_s: f8
     rto_s: f8
     time_wait_s: f8
@@ -44,7 +46,6 @@ class Config:
     affinity_s: f8
     noisy: i4  # 1 and more: packets may be lost or late
     nodes: i4  # entry nodes; further ones only hold pods
-    pods: i4
     zones: i4
     choice: i4
     ports: i4  # 1: source ports or masquerade ports are modelled
@@ -222,6 +223,7 @@ class Request:
     attempt: i4
     syn: i4  # SYNs sent again in this attempt
     state: i4
+    idempotent: i4  # may be sent twice; drawn for restrained groups only
     circuit_turn: i4  # of the breaker that let the present attempt pass
     phase: i4
     next: i4
@@ -350,12 +352,15 @@ class Pod:
 
     busy_s: f8
     hung_until_s: f8
+    started_s: f8  # its container, the last time
+    drained_s: f8  # when it was told to drain
     slow: f8  # how many times as long its work takes, over what its node adds
     errors_ratio: f8  # of the requests it answers with a 500
     connections: i8
     requests: i8
     node: i4
-    up: i4
+    up: i4  # DOWN, SERVING or DRAINING
+    gone: i4  # 1: deleted, nobody has its address any more
     epoch: i4
     told: i4  # 1: its last death sent FIN or RST to its clients
     inside: i4
@@ -441,7 +446,7 @@ class World(NamedTuple):
     port_free_s: list[list[float]]  # [address and entry node][port]: the client may take it again then
     entry_until_s: list[list[float]]  # ... the node's conntrack or ipvs forgets it then
     entry_pod: list[list[int]]  # ... 2 * the pod it leads to, and 1 more where the SYN was answered
-    snat_free_s: list[list[float]]  # [entry node * pods + pod][port], empty unless modelled
+    snat_free_s: list[list[float]]  # [pod * entry nodes + entry node][port], empty unless modelled
     restraints: list[Restraint]  # [client], empty unless a group is restrained
     budgets: list[list[int]]  # [client][slice], empty rows unless a group has a ratio budget
     outliers: list[list[Outlier]]  # [client][node], empty rows unless a group ejects

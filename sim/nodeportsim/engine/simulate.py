@@ -60,7 +60,12 @@ class Replication:
     phases
         (phases, 3) offered, succeeded, failed by phase of intended arrival.
     nodes, pods
-        (n, 2) connections over the whole run; requests answered after warm-up.
+        (n, 2) connections over the whole run; requests answered after warm-up. Pods made within the run
+        come last, in order of their making.
+    lasting
+        (pods,) whether a pod stood from the beginning to the end.
+    pod_utilisation
+        (pods,) work accepted over what the workers can do while the pod stands and requests arrive.
     load
         (seconds, 4) by second in which it happened: attempts begun, answers, answers to nobody, late answers
         (of requests born while rules were stale that needed a second SYN or attempt and ended after). Longer
@@ -111,6 +116,7 @@ class Replication:
     node_failed: Counts
     fates: Counts
     standing: Counts
+    lasting: NDArray[np.bool_]
     conntrack_peak: Counts
     conntrack_drops: int
     backlog_drops: int
@@ -253,7 +259,7 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
     """Read the world's counters."""
     w = plane.world
     counts, cores, duration_s = w.counts, len(w.cpu_free_s[0]), w.config.duration_s
-    nodes = w.nodes[: w.config.nodes]
+    nodes, pods = w.nodes[: w.config.nodes], w.pods[: len(control.slices.pods)]
     series = _array(w.series)
     causes = len(CAUSES)
     offered, succeeded, failed = int(counts.offered), int(counts.succeeded), int(counts.failed)
@@ -276,7 +282,8 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         second_latency_ns=series[:, 2 + causes],
         phases=_array(w.phases),
         nodes=_columns(nodes, "connections", "requests"),
-        pods=_columns(w.pods, "connections", "requests"),
+        pods=_columns(pods, "connections", "requests"),
+        lasting=np.array([_lasts(control, p) for p in range(len(pods))], np.bool_),
         load=by_second(w.load, len(series)),
         clients=by_clients(w),
         groups=tuple((group.name, group.loop) for group in control.scenario.clients),
@@ -293,7 +300,9 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         budget_refusals=int(counts.budget_refusals),
         ejections=int(counts.ejections),
         node_utilisation=_shares(nodes, cores * duration_s),
-        pod_utilisation=_shares(w.pods, control.scenario.pods.workers * duration_s),
+        pod_utilisation=_shares(
+            pods, control.scenario.pods.workers * _lives_s(control, len(pods), duration_s)
+        ),
         milestones=tuple(control.milestones),
         events=int(plane.events),
         trace=_trace(w),
@@ -308,9 +317,23 @@ def _columns(rows: Any, *names: str) -> Counts:
     return np.stack([_array(column(rows, name)) for name in names], axis=1)
 
 
-def _shares(rows: Any, whole_s: float) -> Shares:
+def _shares(rows: Any, whole_s: float | Shares) -> Shares:
     """Which part of its time each was busy."""
     return np.array(column(rows, "busy_s"), np.float64) / whole_s
+
+
+def _lasts(control: Control, p: int) -> bool:
+    """Tell whether a pod stood from the beginning to the end."""
+    return p not in control.born_s and p not in control.deployment.deleted
+
+
+def _lives_s(control: Control, pods: int, duration_s: float) -> Shares:
+    """How long each pod stood while requests arrived; infinite for one that came too late."""
+    lives_s = np.full(pods, duration_s)
+    for p in {*control.born_s, *control.gone_s}:
+        born_s, gone_s = control.born_s.get(p, 0.0), control.gone_s.get(p, np.inf)
+        lives_s[p] = min(gone_s, duration_s) - born_s
+    return np.where(lives_s > 0.0, lives_s, np.inf)
 
 
 def _trace(w: World) -> NDArray[Any]:

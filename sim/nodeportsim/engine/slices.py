@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions(Endpoint):
-    """What the API server says of one pod; one that is gone is neither ready nor serving."""
+    """What the API server says of one pod; one that is gone is in no slice any more."""
 
     gone: bool = False
 
@@ -87,6 +87,7 @@ class Slices:
         self, pods: Iterable[Conditions], policy: Policy, store: Callable[[Sequence[int]], int]
     ) -> None:
         self.pods = list(pods)
+        self.endpoints = len(self.pods)  # Those that are not gone.
         self._store = store
         self._changed = {conditions.node for conditions in self.pods}
         self.latest = Version(local=policy == "Local", everywhere=NOTHING, here={}, ready=frozenset())
@@ -95,7 +96,14 @@ class Slices:
     def write(self, p: int, conditions: Conditions) -> None:
         """Change what is said of a pod; the next version will say it."""
         self._changed |= {self.pods[p].node, conditions.node}
+        self.endpoints += self.pods[p].gone - conditions.gone
         self.pods[p] = conditions
+
+    def add(self, conditions: Conditions) -> None:
+        """Take in a new pod; the next version will list it."""
+        self._changed.add(conditions.node)
+        self.endpoints += 1
+        self.pods.append(conditions)
 
     def publish(self) -> None:
         """Write the conditions of the moment as a new version; it shares what has not changed."""

@@ -5,6 +5,9 @@ pods are uneven by nature: ten connections on ten pods leave 3.5 pods idle on av
 are computed inside a replication and averaged afterwards, and members are listed by rank (hottest
 first): the hottest pod has another name in every replication, and pooling by name would erase it.
 
+Pods that a rollout or an autoscaler makes or deletes within the run had less time to be given anything; only
+those that stood from the beginning to the end are measured.
+
 What chance gives is the multinomial law: `connections` thrown independently and uniformly on `members`.
 """
 
@@ -19,6 +22,8 @@ import numpy as np
 from nodeportsim.metrics.intervals import POSITIVE, SHARE, Estimate, mean_intervals
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Counts = NDArray[np.int64]
@@ -53,10 +58,18 @@ def measures(counts: ArrayLike) -> Floats:
     )
 
 
-def balance(counts: Counts) -> dict[str, Estimate]:
-    """Average `measures` over replications (replications, members); those without any count are left out."""
-    used = counts[counts.any(axis=1)]
-    values = measures(used) if used.size else np.empty((0, len(MEASURES)))
+def stacked(members: Sequence[Counts]) -> Counts:
+    """Stack the members of all replications; one that had fewer than another has zeros at its end."""
+    table = np.zeros((len(members), max(map(len, members)), 2), np.int64)
+    for row, given in zip(table, members, strict=True):
+        row[: len(given)] = given
+    return table
+
+
+def balance(counts: Sequence[Counts]) -> dict[str, Estimate]:
+    """Average `measures` over replications, (members,) each; those without any count are left out."""
+    used = [measures(row[np.newaxis]) for row in counts if row.any()]
+    values = np.concatenate(used) if used else np.empty((0, len(MEASURES)))
     return dict(zip(MEASURES, mean_intervals(values, POSITIVE), strict=True))
 
 

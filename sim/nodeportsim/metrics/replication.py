@@ -118,8 +118,12 @@ class Replication(Protocol):
         """Connections made to each pod, requests it served, shape (pods, 2)."""
 
     @property
+    def lasting(self) -> NDArray[np.bool_]:
+        """Whether each pod stood from the beginning to the end, shape (pods,)."""
+
+    @property
     def pod_utilisation(self) -> Shares:
-        """Work each pod accepted over what its workers can do in the run, shape (pods,)."""
+        """Work each pod accepted over what its workers can do while it stands, shape (pods,)."""
 
     @property
     def node_utilisation(self) -> Shares:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 DIGITS = 9
+NONE_STOOD = Estimate(estimate=None, reason="no pod stood from the beginning to the end")
 
 
 def summarise(
@@ -81,10 +82,9 @@ def _whole(
     latency = np.stack([r.latency for r in replications])
     sums_s = np.stack([r.latency_sum_ns for r in replications]) * np.float64(1e-9)
     tables = [r.timeline for r in replications]
-    members = {
-        "nodes": np.stack([r.nodes for r in replications]),
-        "pods": np.stack([r.pods for r in replications]),
-    }
+    nodes, pods = [r.nodes for r in replications], [r.pods[r.lasting] for r in replications]
+    measured = {"nodes": nodes, "pods": pods}
+    stood = any(map(len, pods))  # Else all of them were replaced: who had more would only say who was there.
     return {
         "requests": _requests(replications),
         "attempts": sum(r.attempts for r in replications),
@@ -93,9 +93,11 @@ def _whole(
         "first_packet_s": times(np.stack([r.first_packet for r in replications])),
         "phases": _phases(replications, phases, latency, sums_s),
         "stages_s": _stages(replications, stages),
-        "nodes": _by_rank(members["nodes"]),
-        "pods": _by_rank(members["pods"]),
-        "balance": {kind: _dicts(balance.balance(table[:, :, 0])) for kind, table in members.items()},
+        "nodes": _by_rank(balance.stacked(nodes)),
+        "pods": _by_rank(balance.stacked(pods if stood else [r.pods for r in replications]), shared=stood),
+        "balance": {
+            kind: _dicts(balance.balance([m[:, 0] for m in members])) for kind, members in measured.items()
+        },
         "timeline": _timeline(timeline.merge(tables), causes),
         "milestones": timeline.milestone_summary([r.milestones for r in replications]),
         "outage": timeline.outage_summary(tables),
@@ -150,9 +152,9 @@ def _stages(replications: Sequence[Replication], names: Sequence[str]) -> Row:
     }
 
 
-def _by_rank(members: Counts) -> list[Row]:
+def _by_rank(members: Counts, *, shared: bool = True) -> list[Row]:
     totals = balance.ranked(members).sum(axis=0).tolist()
-    shares = balance.shares_by_rank(members)
+    shares = balance.shares_by_rank(members) if shared else [NONE_STOOD] * len(totals)
     return [
         {"rank": rank, "share": share.as_dict(), "connections": connections, "requests": requests}
         for rank, (share, (connections, requests)) in enumerate(zip(shares, totals, strict=True), start=1)

@@ -37,8 +37,8 @@ def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
     return {
         "requests": _requests(replications),
         "timeline": _timeline(replications),
-        "nodes": _members(np.stack([r.nodes for r in replications])),
-        "pods": _members(np.stack([r.pods for r in replications])),
+        "nodes": _members([r.nodes for r in replications]),
+        "pods": _members([r.pods for r in replications]),
         "latency": _latency(replications),
         "stages": _stages(replications),
         "milestones": _milestones(replications),
@@ -63,13 +63,13 @@ def _timeline(replications: Sequence[Replication]) -> pd.DataFrame:
     return pd.DataFrame({"second_s": np.arange(len(merged)), **columns})
 
 
-def _members(members: NDArray[np.int64]) -> pd.DataFrame:
+def _members(members: Sequence[NDArray[np.int64]]) -> pd.DataFrame:
     import pandas as pd
 
-    ranked = balance.ranked(members)
+    ranked = balance.ranked(balance.stacked(members))
     runs, size, _ = ranked.shape
     totals = np.maximum(ranked[:, :, 0].sum(axis=1, keepdims=True), 1)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "replication": np.repeat(np.arange(runs), size),
             "rank": np.tile(np.arange(1, size + 1), runs),
@@ -78,6 +78,8 @@ def _members(members: NDArray[np.int64]) -> pd.DataFrame:
             "requests": ranked[:, :, 1].ravel(),
         }
     )
+    there = np.arange(size) < np.array([[len(given)] for given in members])
+    return table[there.ravel()].reset_index(drop=True)
 
 
 def _latency(replications: Sequence[Replication]) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from nodeportsim.report.plots import (
     paired,
     phase_diagram,
     policies,
+    rollout,
     shares,
     stages,
     survival,
@@ -109,6 +110,7 @@ PLOTS = {
     "first_packet_cost": _curve("What do many Services cost a new connection?", curves.FIRST_PACKET_COST),
     "hottest_pod": _curve("How many connections make the load even?", curves.HOTTEST_POD),
     "conntrack_wall": _curve("At which rate is the conntrack table full?", curves.CONNTRACK_WALL),
+    "pre_stop": _curve("Which preStop sleep makes a rolling update lossless?", rollout.PRE_STOP),
     "failure_retry": _curve("Which retry saves how much while a node is dead?", curves.FAILURE_RETRY),
     "failure_keep_alive": _curve("What does keep-alive make of a dead node?", curves.FAILURE_KEEP_ALIVE),
     "policies": Plot(

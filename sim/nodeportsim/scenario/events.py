@@ -24,24 +24,31 @@ Fault = Literal[
     "slow-node",
     "conntrack-fill",
     "shutdown",
+    "drain",
     "lease-flap",
     "proxy-stop",
     "proxy-restart",
     "proxy-hang",
     "proxy-lag",
     "pod-crash",
+    "crash-loop",
     "pod-hang",
+    "pod-not-ready",
     "pod-errors",
     "slow-pod",
     "api-outage",
     "controller-manager-outage",
     "balancer-failover",
+    "rolling-update",
+    "scale",
 ]
 Target = Literal["node", "pod", "cluster"]
 
 OF_A_POD: tuple[Fault, ...] = (
     "pod-crash",
+    "crash-loop",
     "pod-hang",
+    "pod-not-ready",
     "pod-errors",
     "slow-pod",
 )
@@ -49,6 +56,8 @@ OF_THE_CLUSTER: tuple[Fault, ...] = (
     "api-outage",
     "controller-manager-outage",
     "balancer-failover",
+    "rolling-update",
+    "scale",
 )
 TARGETS: dict[Fault, Target] = {  # What a fault happens to.
     fault: "pod" if fault in OF_A_POD else "cluster" if fault in OF_THE_CLUSTER else "node"
@@ -72,7 +81,12 @@ PARAMETERS: dict[str, tuple[Fault, ...]] = {
     "delay_s": ("proxy-lag",),
     "flush": ("proxy-stop", "proxy-restart"),
     "connections": ("balancer-failover",),
+    "replicas": ("scale",),
+    "late_s": ("scale",),
+    "stay_s": ("drain",),
+    "alive_s": ("crash-loop",),
 }
+FOR_GOOD: tuple[Fault, ...] = ("rolling-update", "scale")  # They have no end.
 
 EVERY = "*"  # In place of a name: each one, by itself.
 
@@ -107,6 +121,12 @@ class Event(Spec):
     connections: Literal["reset", "silent", "kept"] = Field(
         "reset", description="balancer-failover: what the standby does with connections of the active"
     )
+    replicas: Annotated[int, Field(ge=0, le=150_000)] | None = Field(
+        None, description="scale: to so many pods"
+    )
+    late_s: Duration = Field(0.0, description="scale: how much later it begins, as an autoscaler does")
+    stay_s: Duration = Field(0.0, description="drain: how long the node stays at least")
+    alive_s: Duration | None = Field(None, gt=0, description="crash-loop: from a start to the next crash")
 
     @model_validator(mode="after")
     def _target(self) -> Self:
@@ -128,6 +148,8 @@ class Event(Spec):
             raise FieldError(f"is missing: {there} and {missing} go together", missing)
         if self.up_s is not None and self.for_s is not None:
             raise FieldError("is drawn where up and down are given: leave it out", "for", got=self.for_s)
+        if self.fault in FOR_GOOD and (self.for_s is not None or self.up_s is not None):
+            raise FieldError("has no end: give neither for nor up and down", "fault", got=self.fault)
         return self
 
     @model_validator(mode="after")

@@ -140,6 +140,9 @@ def _resolve(written: str, raw: dict[str, Any]) -> tuple[Field, Path]:
         near = difflib.get_close_matches(written[:LONGEST_WORD], endings, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else None
         raise InputError("is not a field of a scenario", field=f"--set {written}", hint=hint)
+    # A field of an event gives way: it is named with its number, as in events.0.replicas.
+    if len(plain := [match for match in best if match[0].pattern[0] != "events"]) == 1:
+        best = plain
     if len(best) > 1:
         hint = f"write one of {', '.join(str(field) for field, _, _ in best)}"
         raise InputError("could be several fields", field=f"--set {written}", hint=hint)

@@ -6,6 +6,7 @@ microseconds (float spacing at 1e9 s is 0.12 us).
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -81,6 +82,24 @@ Ratio = Annotated[
     Field(ge=0, le=1),
     PlainSerializer(write_ratio, when_used="json-unless-none"),
     _schema(RATIOS, "20%"),
+]
+
+_PERCENT = r"^[0-9]{1,3}%$"
+
+
+def _pods_or_share(value: Any) -> Any:
+    """Let a number of pods pass, or a whole percentage of them."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if whole or (isinstance(value, str) and re.match(_PERCENT, value)):
+        return value
+    # pydantic turns a ValueError into a located message, and lets a TypeError through.
+    raise ValueError("must be a number of pods or a percentage of them, such as 1 or 25%")
+
+
+PodsOrShare = Annotated[
+    int | str,
+    BeforeValidator(_pods_or_share),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _PERCENT}, {"type": "integer", "minimum": 0}]}),
 ]
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]

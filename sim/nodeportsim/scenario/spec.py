@@ -26,6 +26,7 @@ from nodeportsim.scenario.quantities import (
     Limit,
     Many,
     Name,
+    PodsOrShare,
     Positive,
     Rate,
     Ratio,
@@ -184,6 +185,23 @@ class Probe(Spec):
     success_threshold: Positive = 1
 
 
+class Rollout(Spec):
+    """How the Deployment replaces its pods (defaults: k8s:pkg/apis/apps/v1/defaults.go)."""
+
+    max_surge: PodsOrShare = Field("25%", description="pods above the replicas; a share is rounded up")
+    max_unavailable: PodsOrShare = Field("25%", description="replicas that may miss; a share is rounded down")
+    min_ready_s: Duration = Field(0.0, description="ready for so long is available")
+
+
+class SlowStart(Spec):
+    """A container that has just started is slower: cold caches, code not compiled yet."""
+
+    slowdown: Annotated[float, Field(ge=1, le=1000, strict=False)] = Field(
+        1.0, description="how many times as long the first request takes"
+    )
+    over_s: Duration = Field(30.0, gt=0, description="until it takes as long as ever, in a straight line")
+
+
 class Pods(Spec):
     """What stands behind the Service."""
 
@@ -195,6 +213,15 @@ class Pods(Spec):
     startup_s: Duration = 2.0
     readiness_probe: Probe = Probe()
     termination_grace_period_seconds: Count = 30
+    pre_stop_s: Duration = Field(0.0, description="sleep between the deletion and SIGTERM")
+    on_term: Literal["ignore", "exit", "drain"] = Field(
+        "ignore",
+        description="what SIGTERM does. ignore: nothing, it serves until SIGKILL; exit: ends at once; "
+        "drain: takes no new connection, closes idle ones, ends when its work is done",
+    )
+    teardown_s: Duration = Field(0.1, description="from the process's end to the end of the pod's address")
+    rollout: Rollout = Rollout()
+    slow_start: SlowStart = SlowStart()
     placement: Many[Placement] = ()
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import simpy
 
-from nodeportsim.engine.codes import ARRIVE, TIMER
+from nodeportsim.engine.codes import ARRIVE, LC, TIMER, WLC
 from nodeportsim.engine.interpreter import SLOTS, announce
-from nodeportsim.engine.records import Connection, Flight, Request, World, struct
+from nodeportsim.engine.records import Connection, Flight, Pod, Request, World, struct
 
 from . import arrivals as arrival_steps
 from . import client as client_steps
@@ -57,6 +57,7 @@ MARGIN = 16  # A step schedules at most this many events.
 DELAYS = 8  # Timers of further delays go to the heap.
 RING = 1 << 10  # Events of a lane to begin with, a power of two; rings double when they run out,
 HEAP_ROOM = 1 << 10  # as does the heap.
+LEAST_ROOM = 16  # Pods.
 FREE = {"requests": "request_free", "connections": "connection_free", "flights": "flight_free"}
 
 
@@ -257,6 +258,22 @@ class Kernel:
         """Send RST to the clients of a dead container."""
         self._room_for(int(self.world.pods[p].inside))
         reset_clients(self.handle, float(t), int(p))
+
+    def make_room(self, pods: int, workers: int) -> None:
+        """Have rows for so many pods, and for some more: a rollout makes one after the other."""
+        have, config = len(self.world.pods), self.world.config
+        if pods <= have:
+            return
+        more = max(pods - have, have // 4, LEAST_ROOM)
+        for name in ("active", "inactive") if config.choice in (LC, WLC) else ():
+            table = getattr(self.world, name)
+            self._place(name, np.concatenate([table, np.zeros((len(table), more), np.int64)], axis=1))
+        if config.snat_ports:
+            free_s = np.zeros((more * int(config.nodes), int(config.snat_ports)))
+            self._place("snat_free_s", np.concatenate([self.world.snat_free_s, free_s]))
+        self._place("work_free_s", np.concatenate([self.world.work_free_s, np.zeros((more, workers))]))
+        rows = np.concatenate([self.world.pods, np.zeros(more, struct(Pod))])
+        self._place("pods", rows.view(np.recarray))
 
     def stretch(self, t: float, n: int, p: int, factor: float) -> None:
         """Let what pods have to do take longer, or less."""

@@ -1,10 +1,10 @@
-"""Faults of a machine: power, cables, a graceful shutdown."""
+"""Faults of a machine: power, cables, a graceful shutdown, a drain."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nodeportsim.engine.lifecycle import bring_up, kill
+from nodeportsim.engine.lifecycle import bring_up, end_process, kill
 from nodeportsim.engine.port_rows import forget_ports
 
 from .script import repaired
@@ -12,6 +12,8 @@ from .script import repaired
 if TYPE_CHECKING:
     from nodeportsim.engine.control import Control, Process
     from nodeportsim.scenario.events import Event
+
+DELETION_SHOWN_SINCE = 30  # KEP-3836: on by default since Kubernetes 1.30.
 
 
 def _stop_machine(control: Control, n: int) -> None:
@@ -99,9 +101,11 @@ def cut_nodes(control: Control, n: int, event: Event, _number: int) -> Process:
 
 def shutdown(control: Control, n: int, event: Event, _number: int) -> Process:
     """Graceful node shutdown: pods terminate and leave the slices while the node still serves."""
-    pods = control.pods_of(n)
+    pods = [p for p in control.pods_of(n) if p not in control.deployment.deleted]
     for p in pods:
-        control.set_pod(p, ready=True, terminating=True)
+        control.set_pod(p, ready=control.slices.pods[p].serving, terminating=True)
+        if control.scenario.pods.on_term != "ignore":
+            control.env.process(end_process(control, p))
     control.disturb([])
     yield control.env.timeout(float(control.scenario.pods.termination_grace_period_seconds))
     control.note("node stopped", control.names[n])
@@ -113,3 +117,33 @@ def shutdown(control: Control, n: int, event: Event, _number: int) -> Process:
     for p in pods:
         control.set_pod(p, ready=False, terminating=False)
     _boot_machine(control, n)
+
+
+def drain(control: Control, n: int, event: Event, _number: int) -> Process:
+    """Cordon the node and evict its pods; without an end the machine goes when they are gone, else it stays.
+
+    While a node is being deleted its kube-proxy says 503 on healthz, so that balancers send new connections
+    elsewhere (KEP-3836); those that only pass through it break when it stops.
+    """
+    yield from control.leadership.at_work()
+    control.begin_change()
+    control.deployment.cordoned[n] += 1
+    if event.for_s is None and control.minor >= DELETION_SHOWN_SINCE:
+        control.leaving.add(n)
+    for p in control.pods_of(n):
+        control.deployment.delete(p)
+    least, over = control.env.timeout(event.stay_s), control.env.timeout(event.for_s or 0.0)
+    yield from control.deployment.cleared(n)
+    control.note("node drained", control.names[n])
+    yield least
+    if event.for_s is None:
+        control.note("node stopped", control.names[n])
+        control.removed.add(n)
+        _stop_machine(control, n)
+        control.end_change()
+        return
+    control.end_change()
+    yield over
+    control.note("repair", f"{event.target} {event.fault}")
+    control.deployment.cordoned[n] -= 1
+    control.deployment.wake()
