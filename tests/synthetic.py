@@ -73,6 +73,14 @@ class Replication:
     snat_drops: int
     retransmissions: int
     milestones: tuple[tuple[float, str, str], ...]
+    orphans: int
+    load: np.ndarray
+    clients: np.ndarray
+    groups: tuple[tuple[str, str], ...]
+    node_names: tuple[str, ...]
+    node_failed: np.ndarray
+    fates: np.ndarray
+    standing: np.ndarray
 
 
 def bucket(times_s: np.ndarray) -> np.ndarray:
@@ -145,6 +153,42 @@ def replication(
         snat_drops=0,
         retransmissions=int(hurt.sum()),
         milestones=() if fault is None else _milestones(rng, fault, nodes, live),
+        orphans=0,
+        load=_load(arrival_s, hurt, ok, stages_ns, duration_s),
+        clients=_clients(failed),
+        groups=(("clients", "open"),),
+        node_names=tuple(f"node-{node}" for node in range(nodes)),
+        node_failed=np.bincount([nodes - 1] * int(failed.sum()), minlength=nodes),
+        fates=_fates(fault, connections or 0, nodes),
+        standing=np.array([(connections or 0) - (connections or 0) // nodes, 0]) * (fault is not None),
+    )
+
+
+def _load(
+    arrival_s: np.ndarray, hurt: np.ndarray, ok: np.ndarray, stages_ns: np.ndarray, duration_s: int
+) -> np.ndarray:
+    """Attempts when they begin (a hurt request's second one after 1 s), answers when they come."""
+    begun_s = np.concatenate([arrival_s, arrival_s[hurt] + 1.0])
+    ended_s = (arrival_s + stages_ns.sum(axis=1) * 1e-9)[ok]
+    length = max(duration_s, *(int(times.max(initial=0)) + 1 for times in (begun_s, ended_s)))
+    table = np.zeros((length, 4), dtype=np.int64)
+    for column, times in enumerate((begun_s, ended_s)):
+        table[:, column] = np.bincount(times.astype(int), minlength=length)
+    return table
+
+
+def _clients(failed: np.ndarray) -> np.ndarray:
+    """A hundred clients take turns."""
+    client = np.arange(len(failed)) % 100
+    offered, lost = np.bincount(client, minlength=100), np.bincount(client[failed], minlength=100)
+    rows = [(0, lost[k], 1, offered[k]) for k in range(100) if offered[k]]
+    return np.array(sorted(rows), dtype=np.int64).reshape(-1, 4)
+
+
+def _fates(fault: tuple[float, float] | None, connections: int, nodes: int) -> np.ndarray:
+    """One connection in `nodes` was to the dead node and is given up within the second."""
+    return np.array([[0, 0, connections // nodes]] if fault is not None else [], dtype=np.int64).reshape(
+        -1, 3
     )
 
 

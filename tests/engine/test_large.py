@@ -174,7 +174,7 @@ def test_both_shapes_begin_with_the_same_world(case: Scenario) -> None:
     rows = {"nodes": Node, "pods": Pod, "clients": Client, "groups": Group}
     for name, record in rows.items():
         for column in fields(record):
-            mine, theirs = (replication._column(getattr(w, name), column.name) for w in (plain, structs))
+            mine, theirs = (replication.column(getattr(w, name), column.name) for w in (plain, structs))
             assert mine == theirs.tolist()
     for column in fields(Config):
         assert getattr(plain.config, column.name) == getattr(structs.config, column.name)

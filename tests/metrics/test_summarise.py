@@ -16,7 +16,7 @@ from nodeportsim.metrics.tables import tables
 
 KEYS = (
     "requests attempts errors latency_s first_packet_s phases stages_s "
-    "nodes pods balance timeline milestones outage saturation"
+    "nodes pods balance timeline milestones outage recovery saturation"
 )
 
 
@@ -180,5 +180,14 @@ def test_a_longer_outage_shows_in_totals_and_in_the_window_where_it_was_longer(
 
 
 def test_shares_do_not_depend_on_what_members_are_called(runs: list[Replication]) -> None:
-    renamed = [replace(r, pods=r.pods[::-1], nodes=np.roll(r.nodes, 2, axis=0)) for r in runs]
+    renamed = [
+        replace(
+            r,
+            pods=r.pods[::-1],
+            nodes=np.roll(r.nodes, 2, axis=0),
+            node_failed=np.roll(r.node_failed, 2),
+            node_names=(*r.node_names[-2:], *r.node_names[:-2]),
+        )
+        for r in runs
+    ]
     assert summarise(renamed) == summarise(runs)

@@ -93,6 +93,16 @@ def study() -> dict[str, pd.DataFrame]:
         ("p50 latency", "nftables", "iptables", -0.03, -0.04, -0.02),
         ("failed requests", "nftables", "iptables", 0.002, -0.01, 0.014),
     ]
+    phases = [
+        (rate, attempts, ratio, ratio, ratio, 1.0, state, "requests per second", "attempts")
+        for rate, attempts, ratio, state in (
+            ("100/s", 1, 1.0, "recovers"),
+            ("200/s", 1, 0.95, "recovers"),
+            ("100/s", 4, 0.99, "recovers"),
+            ("200/s", 4, 0.02, "metastable"),
+        )
+    ]
+    diagram = ["x", "y", "estimate", "low", "high", "before_ratio", "state", "x_label", "y_label"]
     against = [
         (policy, panel, case, "simulated", value, None, None)
         for panel, rows in enumerate(
@@ -109,6 +119,7 @@ def study() -> dict[str, pd.DataFrame]:
         "pre_stop": pd.DataFrame(rolled, columns=[*curve, "pre_stop_s"]),
         "failure_retry": pd.DataFrame(dying[: len(dying) // 2], columns=[*curve, "since_fault_s", "panel"]),
         "failure_keep_alive": pd.DataFrame(dying, columns=[*curve, "since_fault_s", "panel"]),
+        "phase_diagram": pd.DataFrame(phases, columns=diagram),
         "policies": pd.DataFrame(against, columns=["series", "panel", "case", *curve[1:]]),
         "paired": pd.DataFrame(paired, columns=["metric", "variant", "baseline", *differences]),
     }

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.text import Text
 
 from nodeportsim.errors import InputError
+from nodeportsim.metrics import causes
 from nodeportsim.report import canvas, figures, words
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def test_no_text_of_a_figure_is_cut_off_or_stands_on_another(name: str, frames: 
 
 
 def test_every_cause_and_many_long_milestones_still_fit() -> None:
-    shares = {cause: [10 - place] * 3 for place, cause in enumerate(words.CAUSES)}
+    shares = {cause: [10 - place] * 3 for place, cause in enumerate(causes.ORDER)}
     timeline = pd.DataFrame({"second": [0, 1, 2], "offered": 100, "succeeded": 46, **shares})
     names = [f"{'a-very-long-node-name' * 3} {number}" for number in range(12)]
     milestones = pd.DataFrame({"name": names, "first_s": [number / 4 for number in range(12)]})

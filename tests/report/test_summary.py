@@ -6,6 +6,7 @@ import copy
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,3 +98,21 @@ def test_a_degenerate_run_is_still_told(what: dict[str, Any], make: Callable[...
     assert "why: " in shown(summary)
     assert text.as_csv(summary)
     assert text.as_markdown(summary)
+
+
+def test_what_a_fault_cost_is_told_and_without_one_nothing_is(failure: Any, make: Callable[..., Any]) -> None:
+    """The made-up engine: one node of five dead, its 8 of 40 connections given up within a second."""
+    told = shown(failure[0])
+    lost = failure[0]["recovery"]["lost"]["total"]["estimate"]
+    assert "When it failed" in told
+    assert re.search(rf"requests lost in a run +{lost:.0f} ± ", told)
+    assert re.search(r"all rules updated, after +25 s", told)
+    assert re.search(r"99 % succeed again, after +25 s", told)
+    assert re.search(r"clients hit +\d[\d.]* % .*of 100", told)
+    assert re.search(r"given up by a time-out +20 %", told)
+    assert "When it failed" not in shown(make(2)[0])
+
+
+def test_a_time_that_a_sample_cannot_carry_is_not_written_as_one(make: Callable[..., Any]) -> None:
+    told = shown(make(10, rate_rps=20.0, fault=(20.0, 45.0))[0])
+    assert re.search(r"99.9 % succeed again, after +too few requests to say", told)

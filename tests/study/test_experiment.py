@@ -27,6 +27,7 @@ from nodeportsim.study.experiment import (
     run_experiment,
 )
 from nodeportsim.study.findings import Findings, flattened
+from nodeportsim.study.phases import state
 from nodeportsim.study.uncertainty import sample
 
 if TYPE_CHECKING:
@@ -305,3 +306,77 @@ def test_our_experiments_are_usable_in_every_cell() -> None:
 def test_an_experiment_that_is_not_there_is_suggested() -> None:
     with pytest.raises(InputError, match="did you mean node_failure_retry"):
         find("node_failure_retries")
+
+
+MAP = """\
+apiVersion: nodeportsim/v1
+kind: Experiment
+question: Where do retries keep the service down?
+scenario: base.yaml
+variants: {none: {retry.attempts: 1}, four: {retry.attempts: 4}}
+vary: {clients.rate: [100/s, 300/s]}
+metrics: [recovered_ratio]
+"""
+
+
+def mapped(diagram: str) -> Experiment:
+    return read_experiment(Source(file="experiment.yaml", text=f"{MAP}phaseDiagram: {{{diagram}}}\n"))
+
+
+def test_the_phase_diagram_has_a_cell_for_every_load_and_policy(folder: Path) -> None:
+    """The made-up engine answers all it is offered: every cell comes back."""
+    result = run_experiment(mapped("x: clients.rate, y: variant, xLabel: load"), folder)
+    diagram = result.figures["phase_diagram"]
+    assert diagram[["x", "y"]].to_numpy().tolist() == [
+        ["100/s", "none"],
+        ["300/s", "none"],
+        ["100/s", "four"],
+        ["300/s", "four"],
+    ]
+    told = result.table.set_index(["variant", "clients.rate"])["estimate"]
+    assert diagram["estimate"].tolist() == told.tolist()
+    assert set(diagram["state"]) == {"recovers"}
+    assert (diagram["x_label"] == "load").all()
+    assert (diagram["y_label"] == "variant").all()
+
+
+@pytest.mark.parametrize(
+    ("ends", "before", "recovered", "expected"),
+    [
+        ("for: 10s", 1.0, 0.5, "metastable"),
+        ("for: 10s", 1.0, 0.9, "recovers"),
+        ("for: 10s", 0.8, 0.0, "overloaded before"),
+        ("for: 30s", 1.0, 0.5, "trigger still there"),  # 20 s + 30 s is after 45 s of 60 s.
+        ("for: 25s", 1.0, 0.5, "metastable"),
+        ("", 1.0, 0.5, "trigger still there"),
+    ],
+)
+def test_metastable_is_what_outlives_its_trigger(
+    ends: str, before: float, recovered: float, expected: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "scenario.yaml"
+    event = f"{{at: 20s, fault: cut, node: node-1, {ends}}}"
+    file.write_text(f"run: {{duration: 60s}}\nevents: [{event}]\n")
+    assert state(read(str(file)), before, recovered) == expected
+
+
+@pytest.mark.parametrize(
+    ("diagram", "rule"),
+    [
+        ("x: clients.rate, y: clients.rate", "must be two of: a path of vary, variant, case"),
+        ("x: clients.rate, y: case", "must be two of: a path of vary, variant, case"),
+        ("x: proxy.mode, y: variant", "must be two of: a path of vary, variant, case"),
+    ],
+)
+def test_a_phase_diagram_of_what_does_not_vary_is_refused(diagram: str, rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
+        mapped(diagram)
+
+
+def test_a_phase_diagram_that_leaves_an_axis_out_is_refused() -> None:
+    text = (
+        MAP.replace("vary: {", "vary: {clients.count: [5, 20], ")
+        + "phaseDiagram: {x: clients.rate, y: variant}\n"
+    )
+    with pytest.raises(InputError, match="must have one value"):
+        read_experiment(Source(file="experiment.yaml", text=text))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .arrivals import think_s, want
 from .codes import (
+    AS_USUAL,
     BACKING_OFF,
     CIRCUIT_OPEN,
     CONNECTING,
@@ -40,9 +41,11 @@ from .pools import free_flight, free_request
 from .race import begin_copy, copy_request, goes_on, leave
 from .restraint import admit, may_retry, note_failure
 from .tally import (
+    count_attempt,
     count_attempt_error,
     count_failure,
     note_end,
+    note_fate,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +76,7 @@ def prepare(w: World, t: float, r: int) -> None:
     request.rules_s = 0.0
     request.node_queue_s = 0.0
     if request.born_s >= w.config.warmup_s:
-        w.counts.attempts += 1
+        count_attempt(w, t)
 
 
 @rare
@@ -114,6 +117,7 @@ def outrun(w: World, t: float, r: int) -> None:
         if group.streams > 1 and w.connections[k].heard_s > 0.0:
             release(w, t, k)
         else:
+            note_fate(w, t, k, AS_USUAL)
             abandon(w, t, k)
     free_request(w, r)
 

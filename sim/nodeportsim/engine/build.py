@@ -129,7 +129,14 @@ def sigma_of(law: Law) -> float:
 
 
 def world_of(
-    scenario: Scenario, replication: int, shape: Shape, *, warmup_s: float, trace: int, cells: int = 0
+    scenario: Scenario,
+    replication: int,
+    shape: Shape,
+    *,
+    warmup_s: float,
+    trace: int,
+    cells: int = 0,
+    drain_s: float = 0.0,
 ) -> R.World:
     """Build the world of one replication at time 0; the control plane then programs the rules."""
     nodes, pods = len(scenario.cluster.names), len(scenario.placement)
@@ -168,6 +175,8 @@ def world_of(
         first_packet=shape.grid(1, C.BUCKETS, 0)[0],
         stage_ns=shape.grid(C.BUCKETS, len(C.STAGES), 0),
         series=shape.grid(seconds, 3 + len(C.CAUSES), 0),
+        load=shape.grid(ceil(scenario.run.duration_s + drain_s) + 1, 4, 0),
+        fates=shape.grid(ceil(scenario.run.duration_s + drain_s) + 1, len(C.FATES), 0),
         phases=shape.grid(len(C.PHASES), 3, 0),
         errors=shape.grid(2, len(C.CAUSES), 0),
         trace=shape.rows(R.Trace, trace),
@@ -193,6 +202,7 @@ def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float
     c, network, balancer = w.config, scenario.cluster.network, scenario.balancer
     c.key0, c.key1 = scenario.run.seed, replication
     c.duration_s, c.warmup_s = scenario.run.duration_s, warmup_s
+    c.fault_s = C.NEVER_S
     c.wake_up_s, c.jitter_s, c.loss_ratio = network.wake_up_s, network.jitter_s, network.loss_ratio
     c.noisy = int(network.jitter_s > 0 or network.loss_ratio > 0)
     c.balancer_s = balancer.latency_s

@@ -55,6 +55,7 @@ from .restraint import note_success
 from .tally import (
     count_connection,
     count_offered,
+    count_orphan,
     count_success,
 )
 from .wire import client_path_s, travel
@@ -104,6 +105,7 @@ def established(w: World, t: float, f: int) -> None:
         return
     connection = w.connections[flight.connection]
     connection.pod_epoch = flight.pod_epoch
+    connection.established_s = t
     connection.heard_s = t
     connection.answered = 1
     request.syn_backoff_s = flight.sent_s - request.syn_s
@@ -129,7 +131,7 @@ def reply(w: World, t: float, f: int) -> None:
     r = flight.request
     request = w.requests[r]
     if request.life != flight.life or request.state != WAITING:
-        w.counts.orphans += 1
+        count_orphan(w, t)
         free_flight(w, f)
         return
     count_success(w, t, r, f)

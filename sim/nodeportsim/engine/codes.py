@@ -71,6 +71,9 @@ STAGES = (
     "failed_attempts", "backoff",
 )  # fmt: skip
 PHASES = ("before", "during", "after")
+BEFORE, DURING, AFTER = range(len(PHASES))
+FATES = ("closed", "reset", "timed_out")  # How a connection ended, as its client saw it.
+STANDING, AS_USUAL, TORN, TIMED_OUT = range(-1, len(FATES))
 
 NEVER_S = 1e200  # later than any instant of a run
 

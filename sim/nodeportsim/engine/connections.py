@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .age import knows_of_end
 from .codes import (
     ANY,
+    AS_USUAL,
     BALANCER,
     CONNECTING,
     COPIES,
@@ -28,6 +29,8 @@ from .codes import (
     REFUSED,
     SYN_AGAIN,
     SYN_AT_NODE,
+    TIMED_OUT,
+    TORN,
     UNBOUND,
     VIRTUAL_IP,
     WAITING,
@@ -50,6 +53,7 @@ from .pools import (
 )
 from .ports import let_go_ports, take_port
 from .race import set_copy
+from .tally import note_fate
 from .wire import client_path_s, travel
 
 if TYPE_CHECKING:
@@ -124,6 +128,9 @@ def drop_stale(w: World, t: float, before: int, k: int) -> None:
     """Take a connection out of the idle list that is over; `before` is its predecessor there."""
     connection = w.connections[k]
     unlink_idle(w, connection.client, before, k)
+    pod = w.pods[connection.pod]
+    if pod.told != 0 and pod.epoch != connection.pod_epoch and closed_s(w, t, k) >= t:
+        note_fate(w, t, k, TORN)
     connection.dead = 1
     if connection.active == 0:
         close(w, t, k, closed_s(w, t, k))
@@ -301,6 +308,7 @@ def abandon(w: World, t: float, k: int) -> None:
     c = connection.client
     connection.active -= 1
     connection.dead = 1
+    note_fate(w, t, k, TORN if connection.reset else TIMED_OUT)
     if connection.active == 0 and connection.listed == 0:
         close(w, t, k, t)
     serve_waiting(w, t, c)
@@ -339,6 +347,8 @@ def close(w: World, t: float, k: int, ended_s: float) -> None:
     forget(w, t, k, ended_s)
     if n >= 0 and w.groups[w.clients[c].group].policy == BALANCER:
         w.nodes[n].active -= 1
+    if ended_s >= w.config.fault_s:
+        note_fate(w, ended_s, k, AS_USUAL)
     w.clients[c].open -= 1
     free_connection(w, k)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nodeportsim.kubeproxy.sync import Runner
 
 from . import draws, leases
-from .codes import CONNTRACK_FULL, DROP, PHASES, POD_EMPTY, REFUSE
+from .codes import AFTER, BEFORE, CONNTRACK_FULL, DROP, DURING, POD_EMPTY, REFUSE
 from .deployment import Deployment
 from .leadership import Leadership
 from .proxy import Proxy
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from .slices import Listed
 
     Process = Generator[simpy.Event, Any, None]
-
-BEFORE, DURING, AFTER = range(len(PHASES))
 
 
 class Plane(Protocol):
@@ -87,6 +85,7 @@ class Control:
     withdrawn: Counter[int] = field(default_factory=Counter)  # how often a balancer took each node out
     owed: dict[int, Conditions] = field(default_factory=dict)  # of pods, that their kubelets cannot write yet
     dead: set[int] = field(default_factory=set)  # pods that cannot answer, known or not
+    end_s: float = 0.0  # when the run ended
     lying: set[int] = field(default_factory=set)  # nodes whose rules name a dead pod
     in_force: dict[tuple[str, int], list[float]] = field(default_factory=dict)  # what faults add up to
     removed: set[int] = field(default_factory=set)  # nodes that are no longer in the cluster

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import BALANCER, VIRTUAL_IP, WAITING, WATCH
+from .codes import BALANCER, TIMED_OUT, TORN, VIRTUAL_IP, WAITING, WATCH
 from .connections import close
 from .machine import at, rare
 from .pools import unlink_idle
+from .tally import note_fate
 from .wire import hears_client, reaches_client, reaches_peer
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def lose(w: World, t: float, k: int, reset: int) -> None:
     connection.lost = 1
     connection.dead = 1
     connection.reset = reset
+    note_fate(w, t, k, TORN if reset else TIMED_OUT)
     if connection.listed != 0:
         unlist(w, k)
     if connection.active == 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import FREE
+from .codes import FREE, NEVER_S, STANDING
 from .machine import disarm, rare, step
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def new_connection(w: World, t: float, c: int) -> int:
     w.counts.open_connections += 1
     connection.client = c
     connection.opened_s = t
+    connection.established_s = NEVER_S
     connection.idle_s = t
     connection.node = -1
     connection.pod = -1
@@ -57,6 +58,7 @@ def new_connection(w: World, t: float, c: int) -> int:
     connection.listed = 0
     connection.dead = 0
     connection.reset = 0
+    connection.fate = STANDING
     connection.port = -1
     connection.snat_port = -1
     connection.answered = 0
@@ -71,6 +73,7 @@ def free_connection(w: World, k: int) -> None:
     """Give the slot back."""
     connection = w.connections[k]
     connection.life += 1
+    connection.established_s = NEVER_S
     connection.heard_s = 0.0
     connection.give_up_s = 0.0
     connection.probe_s = 0.0

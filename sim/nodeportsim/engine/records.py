@@ -24,6 +24,7 @@ class Config:
     key1: i8
     duration_s: f8
     warmup_s: f8
+    fault_s: f8  # the first fault's instant; NEVER_S until it comes
     wake_up_s: f8
     jitter_s: f8
     loss_ratio: f8
@@ -176,6 +177,8 @@ class Client:
 
     resolved_s: f8
     number: i8
+    offered: i8
+    failed: i8
     group: i4
     home: i4
     host: i4  # the first client with the same address
@@ -234,6 +237,7 @@ class Connection:
     """One TCP connection, from its first SYN to its close."""
 
     opened_s: f8
+    established_s: f8  # NEVER_S until then
     idle_s: f8
     heard_s: f8  # last sign of life: SYN-ACK, an answer, an answered probe
     give_up_s: f8  # when TCP gives up what it has not seen acknowledged, 0 while there is nothing
@@ -256,6 +260,7 @@ class Connection:
     listed: i4  # in the idle list of its client
     dead: i4
     reset: i4  # it ended by RST
+    fate: i4  # how it ended, as its client saw it; STANDING before
     port: i4  # its source port, -1 where ports are not modelled
     snat_port: i4  # the entry node's towards the pod, -1 where there is none
     answered: i4  # it was established
@@ -314,6 +319,7 @@ class Node:
     loss_ratio: f8  # of packets between it and everybody
     connections: i8
     requests: i8
+    failed: i8  # requests whose last attempt entered here
     conntrack: i8
     conntrack_max: i8
     conntrack_peak: i8
@@ -452,6 +458,8 @@ class World(NamedTuple):
     first_packet: list[int]
     stage_ns: list[list[int]]  # [bucket][stage]
     series: list[list[int]]  # [second][offered, succeeded, failed by cause, latency in ns]
+    load: list[list[int]]  # [second it happened in][attempts begun, answers, answers to nobody, late answers]
+    fates: list[list[int]]  # [second since the first fault][fate]: connections from before it that ended
     phases: list[list[int]]  # [phase][offered, succeeded, failed]
     errors: list[list[int]]  # [requests, attempts][cause]
     trace: list[Trace]

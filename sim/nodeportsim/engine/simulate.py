@@ -11,6 +11,7 @@ from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import load_profile
 
 from . import faults
+from .aftermath import by_clients, by_second, column, ended, standing
 from .balancer import start as start_balancer
 from .build import Plain, Structs, give_up_s, world_of
 from .codes import CAUSES, PHASES, STAGES
@@ -65,6 +66,22 @@ class Replication:
         (pods,) whether a pod stood from the beginning to the end.
     pod_utilisation
         (pods,) work accepted over what the workers can do while the pod stands and requests arrive.
+    load
+        (seconds, 4) by second in which it happened: attempts begun, answers, answers to nobody, late answers
+        (of requests born while rules were stale that needed a second SYN or attempt and ended after). Longer
+        than `timeline`: what happens after the arrivals have ended counts too.
+    clients
+        (rows, 4) group, failed requests, clients that had so many, requests they wanted. Clients that wanted
+        none are left out.
+    groups
+        (name, loop) of each group of clients.
+    node_names, node_failed
+        (nodes,) names; failed requests by the entry node of their last attempt, where that had one.
+    fates
+        (seconds, 3) connections that stood when the first fault came and ended in each second after it:
+        closed as usual, torn by RST or FIN, given up by a time-out.
+    standing
+        (2,) how many of these are left at the end: usable, and dead without their client's knowledge.
     milestones
         (time_s, name, subject) of what the control plane and the faults did.
     budget_refusals, ejections
@@ -92,6 +109,13 @@ class Replication:
     phases: Counts
     nodes: Counts
     pods: Counts
+    load: Counts
+    clients: Counts
+    groups: tuple[tuple[str, str], ...]
+    node_names: tuple[str, ...]
+    node_failed: Counts
+    fates: Counts
+    standing: Counts
     lasting: NDArray[np.bool_]
     conntrack_peak: Counts
     conntrack_drops: int
@@ -116,6 +140,9 @@ class Replication:
         assert int(self.stage_sum_ns.sum()) == int(self.latency_sum_ns.sum())
         assert self.offered == int(self.timeline[:, 0].sum()) == int(self.phases[:, 0].sum())
         assert self.failed == int(self.timeline[:, 2:].sum())
+        assert self.failed == int((self.clients[:, 1] * self.clients[:, 2]).sum())
+        assert self.offered == int(self.clients[:, 3].sum())
+        assert [self.attempts, self.succeeded, self.orphans] == self.load[:, :3].sum(axis=0).tolist()
 
 
 def simulate(
@@ -153,7 +180,15 @@ def simulate(
     shape = Structs if engine == "compiled" else Plain
     policies = [policy_of(g.entry) if g.entry.policy == "custom" else None for g in scenario.clients]
     cells = max(policy.cells if policy else 0 for policy in policies)
-    world = world_of(scenario, replication, shape, warmup_s=start_s, trace=trace, cells=cells)
+    world = world_of(
+        scenario,
+        replication,
+        shape,
+        warmup_s=start_s,
+        trace=trace,
+        cells=cells,
+        drain_s=drain_s(scenario),
+    )
     plane = _plane(world, engine)
     plane.place_policies(policies)
     control = Control(
@@ -168,7 +203,7 @@ def simulate(
     start_balancer(control)
     start_resolver(control)
     plane.start()
-    _run(scenario, plane)
+    control.end_s = _run(scenario, plane)
     if strays := int(plane.world.counts.strays):
         rule = f"failed, or named no node of 0 to {int(world.config.nodes) - 1}, {strays} times"
         hint = "run it with --engine simpy to see where"
@@ -209,14 +244,15 @@ def _deadline_s(group: Clients, nodes: int) -> float:
     return retry.attempts * (connect_s + request_s + limits.pool_s + copies_s) + backoff_s + 1.0
 
 
-def _run(scenario: Scenario, plane: Any) -> None:
-    """Run to the end of arrivals, then second by second until every request is resolved."""
+def _run(scenario: Scenario, plane: Any) -> float:
+    """Run to the end of arrivals, then second by second until all requests are resolved; say when."""
     end_s = scenario.run.duration_s
     plane.advance(end_s)
     last_s = end_s + drain_s(scenario)
     while plane.world.counts.open_requests and end_s < last_s:
         end_s = min(end_s + 1.0, last_s)
         plane.advance(end_s)
+    return end_s
 
 
 def _read(number: int, plane: Any, control: Control) -> Replication:
@@ -248,7 +284,14 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         nodes=_columns(nodes, "connections", "requests"),
         pods=_columns(pods, "connections", "requests"),
         lasting=np.array([_lasts(control, p) for p in range(len(pods))], np.bool_),
-        conntrack_peak=_array(_column(nodes, "conntrack_peak")),
+        load=by_second(w.load, len(series)),
+        clients=by_clients(w),
+        groups=tuple((group.name, group.loop) for group in control.scenario.clients),
+        node_names=tuple(control.names),
+        node_failed=_array(column(nodes, "failed")),
+        fates=ended(w, control.end_s),
+        standing=standing(w, control.end_s),
+        conntrack_peak=_array(column(nodes, "conntrack_peak")),
         conntrack_drops=int(counts.conntrack_drops),
         backlog_drops=int(counts.backlog_drops),
         snat_drops=int(counts.snat_drops),
@@ -270,18 +313,13 @@ def _array(rows: Any) -> Counts:
     return np.array(rows, np.int64)
 
 
-def _column(rows: Any, name: str) -> Any:
-    """Read one field of all rows, from either shape."""
-    return rows[name] if isinstance(rows, np.ndarray) else [getattr(row, name) for row in rows]
-
-
 def _columns(rows: Any, *names: str) -> Counts:
-    return np.stack([_array(_column(rows, name)) for name in names], axis=1)
+    return np.stack([_array(column(rows, name)) for name in names], axis=1)
 
 
 def _shares(rows: Any, whole_s: float | Shares) -> Shares:
     """Which part of its time each was busy."""
-    return np.array(_column(rows, "busy_s"), np.float64) / whole_s
+    return np.array(column(rows, "busy_s"), np.float64) / whole_s
 
 
 def _lasts(control: Control, p: int) -> bool:

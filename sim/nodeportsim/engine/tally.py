@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codes import BASE, BUCKETS, COPIES, SUB, SUCCEEDED
+from .codes import AFTER, BASE, BUCKETS, COPIES, STANDING, SUB, SUCCEEDED
 from .machine import float_bits, rare, step
 
 if TYPE_CHECKING:
     from .records import World
+
+ATTEMPTS, ANSWERS, ORPHANS, LATE = range(4)  # Columns of `World.load`.
 
 
 @step
@@ -35,8 +37,29 @@ def count_offered(w: World, r: int) -> None:
     request = w.requests[r]
     if request.born_s >= w.config.warmup_s:
         w.counts.offered += 1
+        w.clients[request.client].offered += 1
         w.series[second_of(w, request.born_s)][0] += 1
         w.phases[request.phase][0] += 1
+
+
+@step
+def happened(w: World, t: float, what: int) -> None:
+    """Count something in the second in which it happens, whenever its request was to arrive."""
+    w.load[min(int(t), len(w.load) - 1)][what] += 1
+
+
+@step
+def count_attempt(w: World, t: float) -> None:
+    """An attempt began."""
+    w.counts.attempts += 1
+    happened(w, t, ATTEMPTS)
+
+
+@step
+def count_orphan(w: World, t: float) -> None:
+    """An answer came for which nobody waits any more: work done for nobody."""
+    w.counts.orphans += 1
+    happened(w, t, ORPHANS)
 
 
 @step
@@ -67,6 +90,9 @@ def count_success(w: World, t: float, r: int, f: int) -> None:
     total = nanoseconds(t - request.born_s)
     b = bucket(t - request.born_s)
     w.counts.succeeded += 1
+    happened(w, t, ANSWERS)
+    if request.phase != w.config.phase:
+        count_late(w, t, r)
     w.latency[request.phase][b] += 1
     w.latency_ns[request.phase] += total
     w.phases[request.phase][1] += 1
@@ -98,6 +124,14 @@ def count_success(w: World, t: float, r: int, f: int) -> None:
 
 
 @rare
+def count_late(w: World, t: float, r: int) -> None:
+    """Born before every node's rules were right, answered since, by a SYN sent again or a further attempt."""
+    request = w.requests[r]
+    if w.config.phase == AFTER and (request.syn > 0 or request.attempt > 0):
+        happened(w, t, LATE)
+
+
+@rare
 def count_failure(w: World, r: int, cause: int) -> None:
     """A request failed for good."""
     request = w.requests[r]
@@ -106,7 +140,20 @@ def count_failure(w: World, r: int, cause: int) -> None:
     w.counts.failed += 1
     w.phases[request.phase][2] += 1
     w.errors[0][cause] += 1
+    w.clients[request.client].failed += 1
+    if request.node >= 0:
+        w.nodes[request.node].failed += 1
     w.series[second_of(w, request.born_s)][2 + cause] += 1
+
+
+@rare
+def note_fate(w: World, t: float, k: int, fate: int) -> None:
+    """A connection ended for its client; the first fate counts."""
+    connection = w.connections[k]
+    if connection.fate == STANDING:
+        connection.fate = fate
+        if t >= w.config.fault_s and connection.established_s < w.config.fault_s:
+            w.fates[min(int(t - w.config.fault_s), len(w.fates) - 1)][fate] += 1
 
 
 @rare

@@ -14,6 +14,7 @@ import numpy as np
 
 from nodeportsim.metrics import histogram
 from nodeportsim.metrics.intervals import ANY, paired_difference, paired_quantile_difference
+from nodeportsim.metrics.recovery import recovered_ratio
 from nodeportsim.metrics.timeline import CAUSES, OFFERED
 from nodeportsim.metrics.uncertainty import moved, widened
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 QUANTILES = {"latency_p50_s": 0.5, "latency_p99_s": 0.99}
 TOTALS: dict[str, Measure] = {
     "failed_ratio": lambda r: r.failed / max(r.offered, 1),
+    "failed_requests": lambda r: float(r.failed),
     "attempts_per_request": lambda r: r.attempts / max(r.offered, 1),
+    "orphans_per_request": lambda r: r.orphans / max(r.offered, 1),
+    "recovered_ratio": recovered_ratio,
     "latency_mean_s": lambda r: float(r.latency_sum_ns.sum()) * 1e-9 / max(r.succeeded, 1),
 }
 

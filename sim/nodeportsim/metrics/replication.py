@@ -130,6 +130,45 @@ class Replication(Protocol):
         """CPU time of each node's network stack over its cores' time, shape (nodes,)."""
 
     @property
+    def load(self) -> Counts:
+        """Attempts begun, answers, answers to nobody, late answers in each second, shape (seconds, 4).
+
+        Here a second is that in which it happened. A late answer is one to a request that was born before
+        every node's rules were right, came after, and took a second SYN or attempt.
+        """
+
+    @property
+    def clients(self) -> Counts:
+        """Group, failed requests, clients that had so many, requests they wanted, shape (rows, 4)."""
+
+    @property
+    def groups(self) -> Sequence[tuple[str, str]]:
+        """Name and loop (``open`` or ``closed``) of each group of clients."""
+
+    @property
+    def node_names(self) -> Sequence[str]:
+        """Names of the nodes, in their order elsewhere."""
+
+    @property
+    def node_failed(self) -> Counts:
+        """Failed requests by the entry node of their last attempt, shape (nodes,)."""
+
+    @property
+    def fates(self) -> Counts:
+        """Connections older than the first fault that ended in each second after it, shape (seconds, 3).
+
+        Closed as usual, torn by the other side (RST or FIN), given up by a time-out.
+        """
+
+    @property
+    def standing(self) -> Counts:
+        """Those of them left at the end: usable, dead without their client's knowledge, shape (2,)."""
+
+    @property
+    def orphans(self) -> int:
+        """Answers for which nobody waited any more."""
+
+    @property
     def conntrack_drops(self) -> int:
         """SYNs that met a full connection tracking table."""
 

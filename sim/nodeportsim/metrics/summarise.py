@@ -21,6 +21,7 @@ from nodeportsim.metrics.intervals import (
     quantile_interval,
     ratio_interval,
 )
+from nodeportsim.metrics.recovery import recovery
 from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
 from nodeportsim.metrics.stages import splits
 from nodeportsim.metrics.uncertainty import with_prices
@@ -64,7 +65,8 @@ def summarise(
     -------
     dict
         requests, attempts, errors, latency_s, first_packet_s, phases, stages_s, nodes, pods, balance,
-        timeline, milestones, outage (see `timeline.outage_summary`; null where nothing failed), saturation.
+        timeline, milestones, outage (see `timeline.outage_summary`; null where nothing failed), recovery (see
+        `recovery.recovery`; null without a fault), saturation.
     """
 
     def whole(runs: Sequence[Replication]) -> Row:
@@ -99,6 +101,7 @@ def _whole(
         "timeline": _timeline(timeline.merge(tables), causes),
         "milestones": timeline.milestone_summary([r.milestones for r in replications]),
         "outage": timeline.outage_summary(tables),
+        "recovery": recovery(replications),
         "saturation": _saturation(replications),
     }
 

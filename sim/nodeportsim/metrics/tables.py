@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nodeportsim.metrics import balance, histogram, timeline
+from nodeportsim.metrics.recovery import fault_s
 from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
 from nodeportsim.metrics.stages import splits
+from nodeportsim.metrics.survival import curve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +29,11 @@ def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
     dict of DataFrame
         requests (a row a replication), timeline (a row a second, over all replications), nodes and pods
         (replication and rank), latency (phase and time: share of its succeeded requests at or above it),
-        stages (stage), milestones (replication, name and subject).
+        stages (stage), milestones (replication, name and subject). After a fault also load (second, over all
+        replications), clients (group and number of failed requests: clients that lost so many, summed over
+        replications), survival (second after the first fault: what has become of the connections).
     """
+    faulty = [r for r in replications if fault_s(r) is not None]
     return {
         "requests": _requests(replications),
         "timeline": _timeline(replications),
@@ -37,6 +42,7 @@ def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
         "latency": _latency(replications),
         "stages": _stages(replications),
         "milestones": _milestones(replications),
+        **(_aftermath(faulty) if faulty else {}),
     }
 
 
@@ -98,3 +104,36 @@ def _milestones(replications: Sequence[Replication]) -> pd.DataFrame:
 
     rows = [(r.number, name, subject, time_s) for r in replications for time_s, name, subject in r.milestones]
     return pd.DataFrame(rows, columns=["replication", "name", "subject", "time_s"])
+
+
+def _aftermath(faulty: Sequence[Replication]) -> dict[str, pd.DataFrame]:
+    return {"load": _load(faulty), "clients": _clients(faulty), "survival": _survival(faulty)}
+
+
+def _load(replications: Sequence[Replication]) -> pd.DataFrame:
+    import pandas as pd
+
+    load = timeline.merge(r.load for r in replications)
+    wanted = timeline.merge(r.timeline for r in replications)[:, timeline.OFFERED]
+    offered = np.zeros(len(load), np.int64)
+    offered[: len(wanted)] = wanted
+    columns = dict(zip(("attempts", "answers", "orphans", "late"), load.T, strict=True))
+    return pd.DataFrame({"second_s": np.arange(len(load)), "offered": offered, **columns})
+
+
+def _clients(replications: Sequence[Replication]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = np.concatenate([r.clients for r in replications])
+    table = pd.DataFrame(rows, columns=["group", "failed", "clients", "offered"])
+    table["group"] = [replications[0].groups[place][0] for place in table["group"]]
+    return table.groupby(["group", "failed"], as_index=False).sum()
+
+
+def _survival(replications: Sequence[Replication]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = curve(replications)
+    table = pd.DataFrame(rows, columns=["standing", "closed", "torn", "timed_out"])
+    table.insert(0, "since_fault_s", np.arange(len(rows)))
+    return table

@@ -39,7 +39,15 @@ if TYPE_CHECKING:
 
 NOT_SEEN = "a replication alone is too small to show what its prices do"
 QUANTILES = ("p50", "p90", "p99", "p999")
-SHARES = ("failed_ratio", "share")
+SHARES = (
+    "failed_ratio",
+    "share",
+    "hit_ratio",
+    "closed_ratio",
+    "torn_ratio",
+    "timed_out_ratio",
+    "usable_ratio",
+)
 
 
 def widened(found: Estimate, effects: ArrayLike, within: tuple[float, float] = POSITIVE) -> Estimate:

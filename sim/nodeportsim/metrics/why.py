@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.metrics.balance import hottest_p_value
+from nodeportsim.metrics.causes import cause as cause_of
 from nodeportsim.units import format_duration
 
 if TYPE_CHECKING:
@@ -23,21 +24,6 @@ NOTICED = 1.5
 
 FULL = 0.95
 """Work over what can be done from which a queue hardly ever empties: M/M/1 holds 20 on average there."""
-
-_ENDINGS = {
-    "connect_timeout": "by connect time-out",
-    "no_route": "without a route to the host",
-    "refused": "refused",
-    "reset": "by a connection reset",
-    "request_timeout": "by request time-out",
-    "pool_timeout": "waiting for a free connection",
-    "rejected": "rejected with a 503",
-    "total_timeout": "by total time-out",
-    "connection_lost": "on a connection found dead",
-    "server_error": "with a server error",
-    "no_ports": "without a free source port",
-    "circuit_open": "at an open circuit breaker",
-}
 
 
 def why(summary: Mapping[str, Any]) -> str:
@@ -63,10 +49,10 @@ def _failures(summary: Mapping[str, Any]) -> str:
     cause = max(errors, key=errors.__getitem__)
     sentence = (
         f"{_percent(failed / requests['offered'])} of the requests failed, "
-        f"{_part(errors[cause], failed)} {_ENDINGS[cause]}"
+        f"{_part(errors[cause], failed)} {cause_of(cause).ending}"
     )
     if "during" in summary["phases"]:
-        return f"{sentence}: {_around_fault(summary)}."
+        return f"{sentence}: {_around_fault(summary)}.{_omitted(summary)}"
     first, last = (summary["outage"][name]["estimate"] for name in ("first_s", "last_s"))
     reason = _exhausted(summary)
     return f"{sentence}, from second {first:.0f} to {last:.0f} on average{f'; {reason}' if reason else ''}."
@@ -91,6 +77,15 @@ def _around_fault(summary: Mapping[str, Any]) -> str:
     if "after" in phases:
         shares.append(f"{_failed(phases['after'])} of those after it")
     return ", ".join(shares)
+
+
+def _omitted(summary: Mapping[str, Any]) -> str:
+    """Say what closed loops hide: clients that wait send less, so fewer requests can fail."""
+    held_back = (summary["recovery"] or {}).get("not_sent") or {"low": None}
+    if held_back["low"] is None or held_back["low"] <= 0:
+        return ""
+    number = f"{held_back['estimate']:,.0f}"
+    return f" While clients waited, {number} requests a run were not sent that an open loop would have sent."
 
 
 def _round(seconds: float) -> float:

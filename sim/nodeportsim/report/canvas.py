@@ -103,6 +103,11 @@ def colours() -> list[str]:
     return list(mpl.rcParams["axes.prop_cycle"].by_key()["color"])
 
 
+def hatch(place: int) -> str:
+    """Pattern that tells a series from an earlier one of the same colour."""
+    return "" if place < len(colours()) else "///"
+
+
 def ink(role: str) -> str:
     """Colour of a part of the sheet in the theme in force, by its Matplotlib setting: ``text.color``."""
     import matplotlib as mpl

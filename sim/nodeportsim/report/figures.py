@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from nodeportsim.errors import InputError
 from nodeportsim.report import canvas
-from nodeportsim.report.plots import curves, latency, paired, policies, rollout, shares, stages, timeline
+from nodeportsim.report.plots import (
+    blast,
+    curves,
+    latency,
+    load,
+    paired,
+    phase_diagram,
+    policies,
+    rollout,
+    shares,
+    stages,
+    survival,
+    timeline,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +71,24 @@ PLOTS = {
         text=timeline.text,
         draw=timeline.draw,
     ),
+    "load": Plot(
+        question="Do retries save requests, or keep the service down after the fault has gone?",
+        frames=load.frames,
+        text=load.text,
+        draw=load.draw,
+    ),
+    "survival": Plot(
+        question="How long do connections hang that were open when the fault came?",
+        frames=survival.frames,
+        text=survival.text,
+        draw=survival.draw,
+    ),
+    "blast": Plot(
+        question="Which clients are hit, and how hard?",
+        frames=blast.frames,
+        text=blast.text,
+        draw=blast.draw,
+    ),
     "latency_ccdf": Plot(
         question="How long do requests take, and is the tail a SYN sent again?",
         frames=latency.frames,
@@ -93,6 +124,12 @@ PLOTS = {
         frames=paired.frames,
         text=paired.text,
         draw=paired.draw,
+    ),
+    "phase_diagram": Plot(
+        question="At which load, with which retries, does the service come back by itself?",
+        frames=phase_diagram.frames,
+        text=phase_diagram.text,
+        draw=phase_diagram.draw,
     ),
 }
 

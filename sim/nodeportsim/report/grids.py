@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nodeportsim.metrics.causes import cause as cause_of
+from nodeportsim.report.recovery import rows as lines_of_recovery
 from nodeportsim.report.words import (
-    CAUSES,
     NOTHING,
     QUANTILES,
     STAGES,
@@ -85,11 +86,16 @@ def failures(summary: Summary) -> Grid:
     errors, offered = summary["errors"], max(1, summary["requests"]["offered"])
     failed = max(1, sum(errors.values()))
     rows = [
-        [CAUSES[cause], count(n), percent(n / failed), percent(n / offered)]
+        [cause_of(cause).words, count(n), percent(n / failed), percent(n / offered)]
         for cause, n in sorted(errors.items(), key=lambda item: -item[1])
         if n
     ]
     return Grid("Failed requests by cause", ["cause", "requests", "of failures", "of requests"], rows)
+
+
+def recovery(summary: Summary) -> Grid:
+    """What the faults of the run cost, means of a replication."""
+    return Grid("When it failed", ["", "mean of a run"], lines_of_recovery(summary))
 
 
 def thresholds(summary: Summary) -> Grid:
@@ -182,6 +188,7 @@ def everything(summary: Summary) -> list[Grid]:
         phases(summary),
         thresholds(summary),
         failures(summary),
+        recovery(summary),
         milestones(summary),
         balance(summary),
         first_packet(summary),

@@ -46,6 +46,7 @@ def show(summary: Mapping[str, Any], folder: Path | None = None, *, file: IO[str
     console.print(Text.assemble((summary["provenance"]["scenario"], "bold"), "  ", grids.headline(summary)))
     _print_grid(console, grids.phases(summary))
     _print_grid(console, grids.failures(summary))
+    _print_grid(console, grids.recovery(summary))
     _print_grid(console, grids.milestones(summary)._replace(title="Milestones, mean over replications"))
     _print_hottest(console, summary)
     _print_thresholds(console, grids.thresholds(summary))

@@ -19,20 +19,6 @@ NOTHING = "-"
 _DIGITS = 3  # Significant digits of an estimate: more than its readers compare, or its interval carries.
 _ROUNDING = 1e-6  # Of the last digit: floating-point noise must not round 0.3 up to 0.4.
 
-CAUSES = {
-    "connect_timeout": "connect time-out",
-    "no_route": "no route to host",
-    "refused": "connection refused",
-    "reset": "connection reset",
-    "request_timeout": "request time-out",
-    "pool_timeout": "pool time-out",
-    "rejected": "rejected (503)",
-    "total_timeout": "total time-out",
-    "connection_lost": "connection lost",
-    "server_error": "server error (500)",
-    "no_ports": "no free source port",
-    "circuit_open": "circuit open",
-}
 STAGES = {
     "pool_wait": "pool wait",
     "syn_backoff": "SYN back-off",
@@ -45,6 +31,9 @@ STAGES = {
     "backoff": "retry back-off",
 }
 METRICS = {
+    "attempts_per_request": "attempts per request",
+    "orphans_per_request": "answers to nobody per request",
+    "recovered_ratio": "answered share of the last quarter",
     "failed_ratio": "share of failed requests",
     "failed_requests": "failed requests",
     "latency_s.p50": "median latency",

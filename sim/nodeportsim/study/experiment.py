@@ -111,6 +111,24 @@ class Paired(Spec):
     case: str | None = None
 
 
+class PhaseDiagram(Spec):
+    """A map of where the service comes back after a trigger, over two parameters.
+
+    Parameters
+    ----------
+    x, y
+        Varied paths, ``variant`` or ``case``: as a rule load across, retries up. What else varies has one
+        value.
+    x_label, y_label
+        Of the axes; default: the paths.
+    """
+
+    x: str
+    y: str
+    x_label: str | None = None
+    y_label: str | None = None
+
+
 class Experiment(Spec):
     """What ``experiment.yaml`` declares."""
 
@@ -126,11 +144,13 @@ class Experiment(Spec):
     metrics: Many[str] = Field((), description="names or beginnings of names; default: all")
     figures: Many[Curve] = ()
     paired: Paired | None = None
+    phase_diagram: PhaseDiagram | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Self:
         if not self.variants or not all(self.vary.values()):
             raise ValueError("variants and vary must not be empty")
+        _assert_mapped(self)
         if self.paired is not None and self.paired.baseline not in self.variants:
             raise ValueError(f"paired.baseline must be one of {', '.join(self.variants)}")
         if self.paired is not None and not set(self.paired.metrics) <= MEASURES.keys():
@@ -151,6 +171,18 @@ class Experiment(Spec):
                     "where and minus of a panel must be case or paths of vary, with a value of theirs"
                 )
         return self
+
+
+def _assert_mapped(experiment: Experiment) -> None:
+    """Refuse a phase diagram whose cells the grid does not hold, or holds more than once."""
+    if (diagram := experiment.phase_diagram) is None:
+        return
+    values = {**experiment.vary, "variant": tuple(experiment.variants), "case": tuple(experiment.cases)}
+    axes = (diagram.x, diagram.y)
+    if axes[0] == axes[1] or not all(values.get(axis) for axis in axes):
+        raise ValueError("x and y of phaseDiagram must be two of: a path of vary, variant, case")
+    if any(len(given) > 1 for path, given in values.items() if path not in axes):
+        raise ValueError("what is no axis of phaseDiagram must have one value")
 
 
 def cells(experiment: Experiment) -> Iterator[Cell]:
@@ -204,7 +236,7 @@ def read_experiment(source: Source) -> Experiment:
     try:
         return Experiment.model_validate(found[0], context={"file": True}, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise mistake(error, source, 0, Experiment, Curve, Panel, Paired) from None
+        raise mistake(error, source, 0, Experiment, Curve, Panel, Paired, PhaseDiagram) from None
 
 
 def run_experiment(

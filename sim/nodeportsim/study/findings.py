@@ -22,8 +22,10 @@ from nodeportsim.metrics.intervals import (
     paired_difference,
     ratio_interval,
 )
+from nodeportsim.metrics.recovery import before_ratio
 from nodeportsim.metrics.uncertainty import widened, with_prices
 from nodeportsim.study.expected import closed_forms, failing_after
+from nodeportsim.study.phases import phase_table
 from nodeportsim.study.run import MEASURES, compare
 from nodeportsim.units import duration_s, rate_rps, ratio
 
@@ -161,6 +163,8 @@ def findings(experiment: Experiment, digests: Sequence[Digest]) -> Findings:
     figures = {curve.name: _curve(curve, digests) for curve in experiment.figures}
     if experiment.paired is not None:
         figures["paired"] = _paired(experiment.paired, digests)
+    if experiment.phase_diagram is not None:
+        figures["phase_diagram"] = phase_table(experiment.phase_diagram, digests)
     return Findings(table=table, figures=figures)
 
 
@@ -197,7 +201,7 @@ def _saturated(r: Replication, scenario: Scenario) -> float:
 
 PER_RUN: dict[str, Callable[[Replication, Scenario], float]] = {
     **{name: lambda r, _, measure=measure: measure(r) for name, measure in MEASURES.items()},  # type: ignore[misc]  # A lambda's default has no type.
-    "failed_requests": lambda r, _: float(r.failed),
+    "before_ratio": lambda r, _: before_ratio(r),
     "rules_s": _rules_s,
     "conntrack_peak": lambda r, _: float(r.conntrack_peak.max()),
     "saturated_ratio": _saturated,

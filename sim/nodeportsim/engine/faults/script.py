@@ -93,4 +93,6 @@ def _one(control: Control, number: int, k: int, event: Event, fault: Fault) -> P
     if event.pod is not None and control.slices.pods[k].gone:
         return  # Another pod has taken its place.
     control.note("fault", f"{event.target} {event.fault}")
+    config = control.world.config
+    config.fault_s = min(config.fault_s, control.env.now)
     yield from fault(control, k, event, number)
