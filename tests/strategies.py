@@ -323,6 +323,7 @@ def groups(
     """One group of clients; its load is up to 100 requests/s, or closed with short thoughts."""
     arrivals = draw(st.sampled_from(ARRIVALS))
     instants = st.lists(st.sampled_from((0.0, 0.1, 0.25, 0.5, 0.75)), min_size=1, max_size=30).map(sorted)
+    trace_s = tuple(draw(instants)) if arrivals == "trace" else ()
     limit_s = st.sampled_from(LIMITS_S)
     entry, retry = draw(entries(withdraw_s)), draw(retries())
     ejecting = may_eject(entry, retry) and draw(st.booleans())
@@ -333,7 +334,8 @@ def groups(
         rate_rps=draw(st.sampled_from((20.0, 50.0, 100.0))),
         arrivals=arrivals,
         burst=draw(st.sampled_from((1, 5))),
-        trace_s=tuple(draw(instants)) if arrivals == "trace" else (),
+        trace_s=trace_s,
+        trace_service_s=tuple(0.01 * (k % 7) for k in range(len(trace_s))) if draw(st.booleans()) else (),
         think_time=draw(laws((0.04, 0.1))),
         entry=entry,
         hedge=clients.Hedge() if entry.attempt_delay_s else draw(hedges()),

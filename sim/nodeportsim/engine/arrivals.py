@@ -48,6 +48,14 @@ def trace_at(w: World, c: int, k: int) -> float:
 
 
 @rare
+def traced_service_s(w: World, c: int, k: int, drawn_s: float) -> float:
+    """Service time of request k of a client that follows a trace: recorded, or as it was drawn."""
+    group = w.groups[w.clients[c].group]
+    recorded_s = w.trace_service_s[group.trace_first + k * group.count + c - group.first]
+    return recorded_s if recorded_s >= 0.0 else drawn_s
+
+
+@rare
 def think_s(w: World, c: int, k: int) -> float:
     """Think time after request k of a closed-loop client."""
     group = w.groups[w.clients[c].group]

@@ -144,7 +144,6 @@ def world_of(
     clients = sum(g.count for g in scenario.clients)
     affinity = scenario.service.session_affinity == "ClientIP"
     counted = _choice(scenario) in (C.LC, C.WLC)
-    seconds = ceil(scenario.run.duration_s)
     network = paths(scenario)
     schedule_width = max(map(len, SYN_AT_S.values())) + 1
     world = R.World(
@@ -170,16 +169,8 @@ def world_of(
         memory=shape.grid(clients, cells * nodes, 0.0),
         syn_at_s=shape.grid(len(SYN_AT_S), schedule_width, inf),
         trace_s=shape.numbers([t for g in scenario.clients for t in g.trace_s], "f8"),
-        latency=shape.grid(len(C.PHASES), C.BUCKETS, 0),
-        latency_ns=shape.grid(1, len(C.PHASES), 0)[0],
-        first_packet=shape.grid(1, C.BUCKETS, 0)[0],
-        stage_ns=shape.grid(C.BUCKETS, len(C.STAGES), 0),
-        series=shape.grid(seconds, 3 + len(C.CAUSES), 0),
-        load=shape.grid(ceil(scenario.run.duration_s + drain_s) + 1, 4, 0),
-        fates=shape.grid(ceil(scenario.run.duration_s + drain_s) + 1, len(C.FATES), 0),
-        phases=shape.grid(len(C.PHASES), 3, 0),
-        errors=shape.grid(2, len(C.CAUSES), 0),
-        trace=shape.rows(R.Trace, trace),
+        trace_service_s=shape.numbers([t for g in scenario.clients for t in _services_s(g)], "f8"),
+        **_tallies(scenario, shape, trace, drain_s),
         queue=None,
     )
     _configure(world, scenario, replication, warmup_s, trace)
@@ -196,6 +187,28 @@ def _choice(scenario: Scenario) -> int:
     """Which endpoint a node takes, as a code."""
     proxy = scenario.cluster.proxy
     return SCHEDULERS[proxy.scheduler] if proxy.mode == "ipvs" else C.UNIFORM_CHOICE
+
+
+def _tallies(scenario: Scenario, shape: Shape, trace: int, drain_s: float) -> dict[str, Any]:
+    """Make what is counted in."""
+    seconds, to_the_end = ceil(scenario.run.duration_s), ceil(scenario.run.duration_s + drain_s) + 1
+    return {
+        "latency": shape.grid(len(C.PHASES), C.BUCKETS, 0),
+        "latency_ns": shape.grid(1, len(C.PHASES), 0)[0],
+        "first_packet": shape.grid(1, C.BUCKETS, 0)[0],
+        "stage_ns": shape.grid(C.BUCKETS, len(C.STAGES), 0),
+        "series": shape.grid(seconds, 3 + len(C.CAUSES), 0),
+        "load": shape.grid(to_the_end, 4, 0),
+        "fates": shape.grid(to_the_end, len(C.FATES), 0),
+        "phases": shape.grid(len(C.PHASES), 3, 0),
+        "errors": shape.grid(2, len(C.CAUSES), 0),
+        "trace": shape.rows(R.Trace, trace),
+    }
+
+
+def _services_s(given: Clients) -> Sequence[float]:
+    """Service times of the requests of a trace; -1 where they are drawn."""
+    return given.trace_service_s or (-1.0,) * len(given.trace_s)
 
 
 def _configure(w: R.World, scenario: Scenario, replication: int, warmup_s: float, trace: int) -> None:

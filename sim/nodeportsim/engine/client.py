@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .arrivals import gap_s, trace_at
+from .arrivals import gap_s, trace_at, traced_service_s
 from .attempts import attempt, fail_attempt, finish
 from .codes import (
     CONNECT_TIMEOUT,
@@ -87,6 +87,8 @@ def arrive(w: World, t: float, c: int) -> None:
     request.demand_s = draw_law(
         w.config.service_law, w.config.service_mean_s, w.config.service_sigma, u_demand
     )
+    if group.arrivals == TRACE and group.closed == 0:
+        request.demand_s = traced_service_s(w, c, k, request.demand_s)
     request.pool_wait_s = 0.0
     request.failed_s = 0.0
     request.backoff_s = 0.0

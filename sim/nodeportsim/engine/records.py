@@ -307,6 +307,7 @@ class World(NamedTuple):
     memory: list[list[float]]  # [client][cell]: what a custom policy keeps
     syn_at_s: list[list[float]]  # [schedule][k]: instant of the k-th SYN; the last is the kernel's give-up
     trace_s: list[float]
+    trace_service_s: list[float]  # of the same requests; -1 where it is drawn
     latency: list[list[int]]  # [phase][bucket]
     latency_ns: list[int]  # [phase]
     first_packet: list[int]

@@ -159,6 +159,7 @@ class Clients(Spec):
     arrivals: Literal["poisson", "fixed", "bursty", "trace"] = "poisson"
     burst: Positive = Field(10, description="bursty: requests that arrive together")
     trace_s: Many[Duration] = Field((), description="trace: the instants of all requests")
+    trace_service_s: Many[Duration] = Field((), description="trace: their service times; default: drawn")
     think_time: Law = Law(dist="exponential", mean_s=1.0)
     entry: Entry = Entry()
     connections: Connections = Connections()
@@ -179,6 +180,9 @@ class Clients(Spec):
             raise FieldError("belongs to arrivals: trace, and that needs it", "trace")
         if list(self.trace_s) != sorted(self.trace_s):
             raise FieldError("must be in order of time", "trace")
+        if self.trace_service_s and len(self.trace_service_s) != len(self.trace_s):
+            rule = f"must hold one for each of the {len(self.trace_s)} requests"
+            raise FieldError(rule, "traceService", got=len(self.trace_service_s))
         return self
 
     @model_validator(mode="after")
