@@ -21,7 +21,7 @@ from strategies import may_eject, scenarios
 from nodeportsim.engine.codes import CAUSES, SUCCEEDED
 from nodeportsim.engine.draws import BACKOFF, IDEMPOTENT, uniform2
 from nodeportsim.engine.simulate import Replication, simulate
-from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Retry, Timeouts
+from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Hedge, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.restraint import Breaker, Budget, Ejection
 from nodeportsim.scenario.spec import Cluster, Event, Pods, Run, Scenario, Service
@@ -199,6 +199,30 @@ def test_whether_a_request_is_idempotent_is_drawn_once_for_all_its_attempts() ->
         again = uniform2(scenario.run.seed, 0, IDEMPOTENT, client, number, 0)[0] < share
         assert row["attempts"] == (4 if again else 1)
     assert len(rows) == 50
+
+
+def test_a_request_that_is_not_idempotent_is_not_hedged() -> None:
+    share, number = 0.3, 100
+    scenario = Scenario(
+        cluster=Cluster(nodes=1, network=STILL),
+        service=Service(replicas=1),
+        pods=Pods(service_time=Law(dist="constant", mean_s=0.5), workers=64),
+        clients=(
+            Clients(
+                count=1,
+                rate_rps=float(number),
+                arrivals="fixed",
+                retry=Retry(idempotent_ratio=share),
+                hedge=Hedge(max=1, delay_s=0.1),
+            ),
+        ),
+        run=Run(duration_s=1.0),
+    )
+    result = simulate(scenario, engine="simpy")
+    draws = [uniform2(scenario.run.seed, 0, IDEMPOTENT, 0, k, 0)[0] for k in range(result.offered)]
+
+    # All take longer than the delay.
+    assert 0 < result.hedges == sum(u < share for u in draws) < result.offered
 
 
 # -- retry budgets -------------------------------------------------------------------------------

@@ -39,9 +39,16 @@ def set_copy(w: World, t: float, r: int) -> None:
     group = w.groups[w.clients[request.client].group]
     if request.attempt < COPIES:
         request.race_s = t
-    connecting = request.state == CONNECTING
-    if request.attempt // COPIES < group.copies and (connecting or group.dials == 0):
+    may = request.state == CONNECTING if group.dials != 0 else may_repeat(w, r)
+    if request.attempt // COPIES < group.copies and may:
         after(w, t, group.copy_s, COPY, new_flight(w, t, r))
+
+
+@rare
+def may_repeat(w: World, r: int) -> bool:
+    """The request is idempotent: gRFC A6 hedges no other."""
+    request = w.requests[r]
+    return w.groups[w.clients[request.client].group].restrained == 0 or request.idempotent != 0
 
 
 @rare
@@ -57,6 +64,7 @@ def copy_request(w: World, t: float, r: int) -> int:
     new.backoff_s = old.backoff_s
     new.slept_s = old.slept_s
     new.circuit_turn = old.circuit_turn
+    new.idempotent = old.idempotent
     new.number = old.number
     new.client = old.client
     new.connection = -1
@@ -86,7 +94,7 @@ def goes_on(w: World, r: int, cause: int) -> bool:
     """Request `r` got a clear no while it was the youngest copy, and another copy may follow."""
     request = w.requests[r]
     group = w.groups[w.clients[request.client].group]
-    if request.attempt // COPIES >= group.copies:
+    if request.attempt // COPIES >= group.copies or (group.dials == 0 and not may_repeat(w, r)):
         return False
     if request.twin >= 0 and w.requests[request.twin].attempt > request.attempt:
         return False
