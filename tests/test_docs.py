@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import click
 import pytest
@@ -341,6 +341,12 @@ def test_the_table_of_purposes_is_that_of_the_draws() -> None:
 BASE = Scenario()
 
 
+def left_out(annotation: Any) -> type[Spec] | None:
+    """The section that a field holds which is none by default."""
+    kinds = [arg for arg in get_args(annotation) if isinstance(arg, type) and issubclass(arg, Spec)]
+    return kinds[0] if kinds else None
+
+
 @cache
 def leaves() -> dict[str, tuple[Any, str]]:
     """Every field that is not a section, by its path in a file: where it stands, and its Python name."""
@@ -353,6 +359,9 @@ def leaves() -> dict[str, tuple[Any, str]]:
             value = None if isinstance(spec, type) else getattr(spec, name)
             if isinstance(value, Spec):
                 visit(value, f"{path}.")
+            elif value is None and (section := left_out(field.annotation)):
+                found[path] = (spec, name)
+                visit(section(), f"{path}.")
             elif name == "clients":
                 visit(value[0], f"{path}.")
             elif name == "events":
@@ -374,6 +383,8 @@ def spec_holds(path: str, text: str) -> bool:
     if text == "-":
         return not value and value != 0
     said = yaml.safe_load(text) if not isinstance(value, str) else text
+    if isinstance(spec, type):  # It has required fields, so there is none of it to change.
+        return bool(value == said)
     fields = {f.alias: v for f, v in zip(type(spec).model_fields.values(), vars(spec).values(), strict=True)}
     try:
         return bool(getattr(type(spec).model_validate(fields | {field.alias: said}), name) == value)

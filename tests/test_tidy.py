@@ -27,6 +27,7 @@ FLOORS = {
     "metrics": BASE,
     "study": BASE | {"engine", "theory", "metrics", "scenario"},
     "calibrate": BASE | {"kubeproxy", "scenario", "study", "metrics"},
+    "diagnose": BASE | {"kube", "scenario", "theory", "metrics"},
     "report": BASE | {"metrics"},
 }
 ROOFS = {"__init__", "__main__", "cli", "result"}  # These may import every floor.
@@ -41,7 +42,7 @@ LIBRARIES = {
     "matplotlib": ("report",),
     "networkx": ("scenario.network",),
     "numba": ("engine.compiled",),
-    "numpy": ("engine", "theory", "metrics", "study", "calibrate", "report"),
+    "numpy": ("engine", "theory", "metrics", "study", "calibrate", "diagnose", "report"),
     "pandas": ("metrics", "study", "calibrate", "report", "result", "cli"),
     "pydantic": ("scenario", "study.experiment", "study.incidents"),
     "pydantic_core": ("scenario",),

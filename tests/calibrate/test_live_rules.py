@@ -127,6 +127,26 @@ def test_a_disturbed_run_is_played_once_more_and_no_oftener(
     assert (len(played), len(said)) == (plays, plays - 1)
 
 
+@pytest.mark.parametrize("backend", ["iptables-legacy", "nftables"])
+def test_failures_return_with_their_ports_in_the_seconds_of_the_recorded_run(backend: str) -> None:
+    (scenario,) = (s for s in cases.all_cases(backend, 40.0) if s.name == cases.RETURNING)
+    result = simulate_one(scenario, 0, engine="simpy", trace=10_000)
+    with (ROOT / "results/live/timeline.csv").open() as file:
+        live = [row for row in csv.DictReader(file) if row["case"] == f"{cases.RETURNING} {backend}"]
+    offered = np.array([int(row["live_offered"]) for row in live])
+    failed = np.rint(offered * [float(row["live_failed_ratio"]) for row in live]).astype(int)
+    assert offered.tolist() == result.timeline[:, 0].tolist()  # The same arrivals.
+    played = result.timeline[:, 2:].sum(axis=1)
+    rules_s = 20
+    assert np.flatnonzero(failed).max() == np.flatnonzero(played).max() > rules_s
+    for ours in (failed, played):
+        # A port that failed in the outage fails again, but where its turn came while the rules were changing.
+        assert 0 <= ours[: rules_s + 1].sum() - ours[rules_s + 1 :].sum() <= 6
+    # Each request in the outage meets a dead pod with chance 1/2: no count rarer than 1 in 1,000.
+    at_risk = 2 * played[: rules_s + 1].sum()
+    assert abs(failed.sum() - played.sum()) / 2 < 3.3 * np.sqrt(2 * at_risk / 4)
+
+
 def test_the_recorded_run_is_judged_by_the_rule_and_its_misses_are_told() -> None:
     text = (ROOT / "results" / "live" / "comparison.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))

@@ -148,7 +148,19 @@ def test_data_that_arrive_at_last_are_not_given_up() -> None:
     assert result.trace["ended_s"][1] == pytest.approx(3.0 + 6.4 + 0.9, abs=0.01)
 
 
-STREAMS = tuple(1.0 + 0.1 * k for k in range(50))
+def test_tcp_sends_no_probes_while_it_sends_data_again() -> None:
+    """The keep-alive would be through 7 s after the last sign of life: tcp_retries2 decides all the same."""
+    result = kept((1.0, 3.0), pool(keep_alive=KEEP, tcp_retries=8), off(2.0), timeouts=NEVER)
+    assert ends(result) == ["succeeded", "connection_lost"]
+    assert result.trace["ended_s"][1] == pytest.approx(3.0 + 102.2, abs=1e-9)
+
+
+def test_data_of_a_stream_that_timed_out_are_no_reason_to_give_up_a_connection_that_works_again() -> None:
+    cut = Event(at_s=2.0, fault="cut", node="node-1", for_s=5.0)
+    limits = Timeouts(request_s=1.0, user_s=10.0)
+    result = kept((1.0, 3.0, 30.0), pool(streams=2), cut, timeouts=limits)
+    assert ends(result) == ["succeeded", "request_timeout", "succeeded"]
+    assert result.nodes[:, 0].sum() == 1
 
 
 def test_all_requests_of_a_client_go_to_one_pod_for_the_life_of_its_connection() -> None:

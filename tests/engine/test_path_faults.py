@@ -14,7 +14,7 @@ from closed_forms import STILL
 from nodeportsim.engine import draws
 from nodeportsim.engine import simulate as simulation
 from nodeportsim.engine.build import NO_ROUTE_S
-from nodeportsim.engine.codes import CAUSES, OPEN, SUCCEEDED
+from nodeportsim.engine.codes import CAUSES, PASSING, SUCCEEDED
 from nodeportsim.engine.faults import pods as pod_faults
 from nodeportsim.engine.simulate import Replication, simulate
 from nodeportsim.scenario.clients import Clients, Connections, Entry, Retry, Timeouts
@@ -39,7 +39,17 @@ if TYPE_CHECKING:
 
 CPU_S = 2e-3  # More than all CPU of a request, less than anything else.
 NODE, PEER, POD = "node-1", "node-2", "web-0"
-HARD = {"factor": 3.0, "loss_ratio": 0.3, "errors_ratio": 0.5, "answer": "drop", "entries": 50}
+HARD = {
+    "factor": 3.0,
+    "loss_ratio": 0.3,
+    "errors_ratio": 0.5,
+    "answer": "drop",
+    "entries": 50,
+    "period_s": 100.0,
+    "delay_s": 1.0,
+    "flush": False,
+    "connections": "reset",
+}
 KEPT = Connections(reuse="lifo", size=1)
 
 
@@ -49,8 +59,9 @@ def work(mean_s: float, workers: int = 8, **fields: Any) -> Pods:
 
 
 def fault(name: str, at_s: float, for_s: float | None = None, **given: Any) -> Event:
-    """Something that happens to the first node or pod, with its parameters."""
-    target = {"node": NODE} if TARGETS[name] == "node" else {"pod": POD}  # type: ignore[index]
+    """Something that happens to the first node, to the pod or to the cluster, with its parameters."""
+    targets: dict[str, dict[str, str]] = {"node": {"node": NODE}, "pod": {"pod": POD}, "cluster": {}}
+    target = targets[TARGETS[name]]  # type: ignore[index]
     needed = {field: HARD[field] for field, those in PARAMETERS.items() if name in those}
     return Event.model_validate({"at_s": at_s, "fault": name, "for_s": for_s} | target | needed | given)
 
@@ -507,10 +518,11 @@ POD_STATE = ("up", "slow", "errors_ratio")
 
 
 def state(w: Any) -> tuple[Any, ...]:
-    """What faults change of the first node and pod and its kube-proxy; whether packets are drawn for."""
+    """What faults change of the first node, its pod and its kube-proxy; whether packets are drawn for."""
     node = [getattr(w.nodes[0], name) for name in NODE_STATE]
     control = w.queue.listener.__self__
-    told = control.connected(0), control.proxies[0].running, w.config.noisy
+    proxy = control.proxies[0]
+    told = control.connected(0), control.late[0], proxy.syncing, sum(proxy.lags_s), w.config.noisy
     return *node, *(getattr(w.pods[0], name) for name in POD_STATE), *told
 
 
@@ -536,7 +548,7 @@ def test_overlapping_faults_of_different_kinds_do_not_end_each_other() -> None:
     walls = [fault("firewall", 0.5, 2.0, answer="reject"), fault("firewall", 0.6, 0.9, answer="drop")]
     # The silent one decides until 1.5 s: the SYN of 1 s is lost, that of 2 s refused.
     assert outcomes(scene(*walls)) == [("refused", 2.0)]
-    assert looks(scene(*walls), lambda w: w.nodes[0].firewall, 9.0) == [OPEN]
+    assert looks(scene(*walls), lambda w: w.nodes[0].firewall, 9.0) == [PASSING]
 
 
 def test_two_faults_lose_packets_independently() -> None:

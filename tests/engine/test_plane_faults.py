@@ -14,10 +14,12 @@ import pytest
 
 from nodeportsim.engine import draws
 from nodeportsim.engine.codes import CAUSES, SUCCEEDED
+from nodeportsim.engine.rules import Rules
 from nodeportsim.engine.simulate import Replication, simulate
 from nodeportsim.scenario.clients import Clients, Connections, Entry, Timeouts
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.events import TARGETS, Event
+from nodeportsim.scenario.profile import load_profile
 from nodeportsim.scenario.spec import (
     Balancer,
     Check,
@@ -160,8 +162,9 @@ def test_two_faults_of_a_kind_that_overlap_are_one_from_the_first_beginning_to_t
         events = [Event(at_s=t, fault=fault, for_s=for_s, **target) for t, for_s in spans]
         return run(crash, *events, duration_s=60.0, clients=behind)
 
-    one, two = lasting((5.0, 20.0)), lasting((5.0, 12.0), (10.0, 15.0))
-    nested = lasting((5.0, 20.0), (10.0, 5.0))
+    # Each of the two is shorter than the leader's renew deadline, both together are not.
+    one, two = lasting((5.0, 13.0)), lasting((5.0, 8.0), (10.0, 8.0))
+    nested = lasting((5.0, 13.0), (8.0, 3.0))
 
     assert one.trace.tobytes() == two.trace.tobytes() == nested.trace.tobytes()
     assert others(one) == others(two) == others(nested)
@@ -228,6 +231,17 @@ def test_nobody_is_lost_for_an_outage_alone_however_long() -> None:
     assert [what for _, what, _ in result.milestones] == ["fault", "repair", "new leader"]
 
 
+def test_an_outage_amid_the_marking_of_a_lost_nodes_pods_delays_it_and_no_more() -> None:
+    dies = Event(at_s=5.0, fault="power-off", node="node-3")
+    (lost_s,) = instants(calm(dies, duration_s=70.0), "node not ready")
+    outage = Event(at_s=lost_s + 0.06, fault="api-outage", for_s=5.0)  # A call a pod, 20/s.
+    result = run(dies, outage, duration_s=80.0)
+    stale, after = between(result, lost_s + 2.0, lost_s + 5.0), between(result, lost_s + 8.0, 80.0)
+
+    assert {2} < set(stale[stale["cause"] != SUCCEEDED]["node"])  # By other nodes too.
+    assert {2} == set(after[after["cause"] != SUCCEEDED]["node"])
+
+
 def test_a_kubelet_writes_what_it_owes_with_its_first_renewal_after_the_outage() -> None:
     # The probe has failed three times by 5 + 3 * 2 + 1 s; the API server answers again at 14 s.
     result = run(
@@ -240,6 +254,13 @@ def test_a_kubelet_writes_what_it_owes_with_its_first_renewal_after_the_outage()
     assert instants(result, "endpoints changed") == pytest.approx([written_s])
     assert_share(between(result, 5.0, written_s), 1 / PODS)
     assert causes(between(result, written_s + 1.0, 40.0)) == set()
+
+
+def test_a_shutdown_is_told_once_the_api_server_listens() -> None:
+    outage = Event(at_s=5.0, fault="api-outage", for_s=9.0)
+    result = calm(outage, Event(at_s=6.0, fault="shutdown", node="node-3"), duration_s=30.0)
+
+    assert instants(result, "endpoints changed") == pytest.approx([renewal_s(2, 14.0)])
 
 
 def test_a_crash_that_is_over_before_the_api_server_is_back_never_shows_in_the_slices() -> None:
@@ -305,7 +326,8 @@ def test_while_every_node_is_lost_none_is_evicted_and_then_the_toleration_counts
 
 
 def test_a_node_that_comes_and_goes_is_not_evicted_for_an_earlier_loss() -> None:
-    clocks = ControlPlane(toleration_s=12.0)  # Longer than a late node is lost for: 60 - 50 s.
+    # Lost every 60 s for 5 to 10 s: the toleration of one loss ends within the next.
+    clocks = ControlPlane(toleration_s=61.0)
     flap = Event(at_s=1.0, fault="lease-flap", node="node-3", period_s=60.0)
     result = calm(flap, duration_s=400.0, clocks=clocks)
 
@@ -380,6 +402,7 @@ def test_healthz_fails_at_once_without_a_process_and_after_twice_the_sync_period
         Event(at_s=6.0, fault=fault, node="node-1"),
         Event(at_s=5.0, fault="pod-crash", pod="web-2", for_s=1000.0),
         Event(at_s=7.0, fault="pod-crash", pod="web-4", for_s=1000.0),
+        Event(at_s=30.0, fault="pod-crash", pod="web-6", for_s=1000.0),  # The oldest change counts.
         duration_s=90.0,
         clients=behind,
         balancer=Balancer(check=CHECK),
@@ -394,7 +417,8 @@ def test_healthz_fails_at_once_without_a_process_and_after_twice_the_sync_period
 def test_a_hung_proxy_without_anything_to_do_stays_healthy() -> None:
     behind = Clients(rate_rps=1.0, entry=Entry(policy="balancer"))
     hang = Event(at_s=6.0, fault="proxy-hang", node="node-1")
-    result = run(hang, duration_s=90.0, clients=behind, balancer=Balancer(check=CHECK))
+    again = Event(at_s=10.0, fault="cut-control-plane", node="node-1", for_s=1.0)  # It lists anew: no news.
+    result = run(hang, again, duration_s=90.0, clients=behind, balancer=Balancer(check=CHECK))
 
     assert instants(result, "node taken out") == []
 
@@ -425,6 +449,10 @@ def test_a_restart_hurts_nobody_and_one_that_flushes_refuses_new_connections_unt
     assert causes(gentle.trace) == causes(run(flushed, duration_s=20.0, clients=kept).trace) == set()
     entered = harsh.trace[harsh.trace["node"] == 2]
     hit = (entered["born_s"] >= 5.0) & (entered["born_s"] < synced_s)
+    rules = Rules(Scenario(service=Service(replicas=PODS)), load_profile("kernel-6.18"))
+    more_s = rules.sync_s(PODS, "full") - rules.sync_s(PODS, "restart")
+    assert more_s != 0.0
+    assert synced_s == pytest.approx(instants(gentle, "rules updated", "node-3")[0] + more_s)
     assert 7.0 < synced_s < 8.0
     assert (hit == (entered["cause"] == CAUSES.index("refused"))).all()
     assert causes(harsh.trace) == {"refused"}
@@ -487,6 +515,35 @@ def test_during_a_failover_data_of_a_kept_connection_waits_for_its_retransmissio
 
     assert first["cause"] == second["cause"] == SUCCEEDED
     assert second["ended_s"] == pytest.approx(5.5 + 0.8, abs=0.01)
+
+
+def test_a_syn_on_its_way_when_the_active_dies_is_known_to_the_standby_when_it_is_sent_again() -> None:
+    # It reaches the balancer just after 5 s, and again after 5.9999 s.
+    failover = Event(at_s=5.0, fault="balancer-failover", for_s=0.5)
+    (row,) = run(failover, duration_s=20.0, clients=behind(4.9999)).trace
+
+    assert row["cause"] == SUCCEEDED
+    assert row["ended_s"] == pytest.approx(5.9999, abs=0.01)
+
+
+@pytest.mark.parametrize(("connections", "took_s"), [("kept", 0.8), ("reset", 3.0)])
+def test_an_answer_that_meets_no_active_balancer_comes_again_and_is_known_or_not(
+    connections: Any, took_s: float
+) -> None:
+    # The answer is sent just after 5 s and 0.2, 0.4, 0.8 ... s later; the standby is there at 5.5 s.
+    failover = Event(at_s=5.0, fault="balancer-failover", for_s=0.5, connections=connections)
+    _, second = run(failover, duration_s=20.0, clients=behind(1.0, 4.9995)).trace
+
+    assert second["ended_s"] - second["born_s"] == pytest.approx(took_s, abs=0.01)
+
+
+def test_nothing_gets_to_the_nodes_while_nobody_is_active() -> None:
+    new = run(Event(at_s=0.5, fault="balancer-failover"), duration_s=5.0, clients=behind(1.0))
+    dies = Event(at_s=5.0, fault="balancer-failover", connections="kept")
+    kept = run(dies, duration_s=10.0, clients=behind(1.0, 6.0))
+
+    assert new.conntrack_peak.max() == 0
+    assert kept.pod_utilisation.sum() * 8 * 10.0 == pytest.approx(0.001)  # One request of 1 ms, of 8 workers.
 
 
 def test_a_failover_is_nothing_to_clients_that_ask_the_nodes_themselves() -> None:

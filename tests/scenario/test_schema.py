@@ -42,11 +42,9 @@ def test_every_field_of_the_reader_is_known_and_a_misspelt_one_refused_by_both(
     field: Any, tmp_path: Path
 ) -> None:
     def unknown(pattern: tuple[str, ...]) -> bool:
-        errors = [
-            e
-            for error in VALIDATOR.iter_errors(nested(pattern, None))
-            for e in (error, *(error.context or []))
-        ]
+        errors = list(VALIDATOR.iter_errors(nested(pattern, None)))
+        for error in errors:
+            errors += error.context or []
         return any(error.validator == "additionalProperties" for error in errors)
 
     misspelt = (*field.pattern[:-1], f"{field.pattern[-1]}x")

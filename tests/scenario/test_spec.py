@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from nodeportsim.scenario.clients import Clients
+from nodeportsim.scenario.clients import Clients, Entry, Hedge
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.events import TARGETS
 from nodeportsim.scenario.quantities import FieldError
@@ -114,6 +114,13 @@ def field_error(make: Any) -> tuple[str, str]:
             lambda: Event(at_s=1, fault="pod-hang", node="a", pod="b"),
             "fault",
             "give pod, and no node or zone",
+        ),
+        (lambda: Entry(attempt_delay_s=3.0), "attemptDelay", "must be 10ms to 2s"),
+        (lambda: Entry(policy="pinned", attempt_delay_s=0.25), "attemptDelay", "several addresses"),
+        (
+            lambda: Clients(entry=Entry(attempt_delay_s=0.25), hedge=Hedge(max=1)),
+            "hedge.max",
+            "cannot go with entry.attemptDelay",
         ),
         (lambda: Scenario(clients=()), "clients", "at least one group"),
         (lambda: Scenario(clients=(Clients(zone="x"),)), "clients.0.zone", "names no zone"),

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from strategies import scenarios, uneven
 
 from nodeportsim.engine import build, records
-from nodeportsim.engine.codes import CIRCUIT_OPEN
+from nodeportsim.engine.codes import CAUSES, CIRCUIT_OPEN
 from nodeportsim.engine.compiled import kernel
 from nodeportsim.engine.rules import Rules
 from nodeportsim.engine.simulate import Replication, simulate
 from nodeportsim.scenario.clients import Backoff, Clients, Connections, Entry, Retry, Timeouts
 from nodeportsim.scenario.declared import Law
 from nodeportsim.scenario.restraint import Breaker, Budget, Ejection
-from nodeportsim.scenario.spec import Background, Cluster, Event, Proxy, Run, Scenario, Service
+from nodeportsim.scenario.spec import Background, Balancer, Cluster, Event, Proxy, Run, Scenario, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,6 +160,37 @@ def test_a_known_first_place_holds_until_a_nodes_first_sync(monkeypatch: pytest.
     simulate(scenario, 3, engine="simpy")
     assert given[:3] == [501] * 3
     assert set(given[3:]) == {None}
+
+
+def test_with_every_gray_fault_on_at_once_both_schedulers_leave_the_same_trace() -> None:
+    """Work is stretched and let go again twice over, by node, pod and everywhere, while packets are lost."""
+    at_s = {"at_s": 0.5, "for_s": 2.0}
+    events = (
+        Event(fault="slow-node", node="node-1", factor=3.0, **at_s),
+        Event(fault="slow-pod", pod="*", factor=2.5, at_s=1.0, for_s=0.5),
+        Event(fault="slow-pod", pod="web-1", factor=7.0, at_s=1.2, for_s=2.0),
+        Event(fault="pod-errors", pod="web-2", errors_ratio=0.4, **at_s),
+        Event(fault="loss", node="node-2", loss_ratio=0.2, **at_s),
+        Event(fault="firewall", node="node-3", answer="reject", at_s=1.5, for_s=0.5),
+        Event(fault="conntrack-fill", node="node-3", entries=131_000, **at_s),
+        Event(fault="cut-out", node="node-2", at_s=2.0, for_s=0.5),
+        Event(fault="cut-in", node="node-2", at_s=2.2, for_s=0.5),
+        Event(fault="pod-crash", pod="web-1", at_s=1.4),
+    )
+    for policy, expected in (("dns-round-robin", {"server_error", "refused"}), ("virtual-ip", {"reset"})):
+        clients = Clients(
+            count=20,
+            rate_rps=400.0,
+            arrivals="fixed",
+            entry=Entry(policy=policy),
+            connections=Connections(reuse="lifo", size=3),
+            retry=Retry(attempts=3),
+        )
+        scenario = busy(events=events, clients=(clients,), balancer=Balancer(failover_s=0.2, arp_s=0.1))
+        result = simulate(scenario, 3, engine="simpy")
+
+        assert {CAUSES[k] for k in result.attempt_errors.nonzero()[0]} >= expected
+        assert differences(scenario) == []
 
 
 def test_pools_grow_in_both_schedulers_without_a_trace_of_it() -> None:

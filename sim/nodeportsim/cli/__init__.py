@@ -12,6 +12,7 @@ from __future__ import annotations
 import rich_click as click
 
 from nodeportsim.cli.answers import check, experiment, run
+from nodeportsim.cli.diagnose import diagnose
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
 from nodeportsim.cli.incidents import incidents
@@ -33,6 +34,7 @@ for command in (
     check,
     experiment,
     incidents,
+    diagnose,
     measure,
     calibrate,
     validate,

@@ -222,8 +222,6 @@ class Control:
             yield self.env.timeout(spread * self.clocks.watch_latency_s)
             heard = self.slices.latest
             proxy.queue(heard, self.env.now)
-            if proxy.hung:
-                continue
             yield self.env.timeout(proxy.runner.start_s(self.env.now) - self.env.now)
             if proxy.lags_s:
                 yield self.env.timeout(sum(proxy.lags_s))

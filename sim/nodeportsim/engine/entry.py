@@ -56,11 +56,12 @@ def resolve(w: World, t: float, c: int) -> int:
     """DNS round robin: every answer starts one record later; a client keeps it for the TTL."""
     client = w.clients[c]
     group = w.groups[client.group]
-    if client.resolved_s < 0.0 or t - client.resolved_s >= group.ttl_s:
+    first = client.resolved_s < 0.0
+    if first or t - client.resolved_s >= group.ttl_s:
         client.home = w.counts.dns_turn % w.config.nodes if group.withdrawing == 0 else listed_node(w)
         w.counts.dns_turn += 1
         client.resolved_s = t
-        if group.ignore_ttl_ratio > 0.0 and ignores_ttl(w, c):
+        if first and group.ignore_ttl_ratio > 0.0 and ignores_ttl(w, c):
             client.resolved_s = NEVER_S
     return int(client.home)
 

@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 @rare
 def stretch(w: World, t: float, n: int, p: int, factor: float) -> None:
     """Let what pod `p` (-1: every pod) at node `n` (-1: every node) has to do take `factor` times as long."""
+    if p >= 0:
+        move_workers(w, t, p, factor)
+        if w.pods[p].inside == 0:
+            return  # Of many pods that slow down one by one, most have nothing to do.
     for f in range(len(w.flights)):
         if w.flights[f].inside > 0 and concerned(w, w.flights[f].pod, n, p):
             move_work(w, t, f, factor)
     for f in range(len(w.flights)):
         w.flights[f].inside = abs(w.flights[f].inside)
-    for q in range(len(w.pods)):
+    for q in range(len(w.pods) if p < 0 else 0):
         if concerned(w, q, n, p):
             move_workers(w, t, q, factor)
 

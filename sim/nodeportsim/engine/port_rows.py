@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 
 PICKS = {"random": C.ANYWHERE, "sequential": C.IN_TURN}
 REUSES = {"new": C.IPVS_NEW, "drop": C.IPVS_DROP, "keep": C.IPVS_KEEP}
-SYN_SENT_S = {
-    # nf_conntrack_tcp_timeout_syn_sent.
-    "iptables": 120.0,
-    "nftables": 120.0,
-    # IP_VS_TCP_S_SYN_RECV, net/netfilter/ipvs/ip_vs_proto_tcp.c; its end takes conntrack's entry along.
-    "ipvs": 60.0,
-}
+SYN_SENT_S = 120.0  # nf_conntrack_tcp_timeout_syn_sent.
+SYN_SENT_IPVS_S = 60.0  # IP_VS_TCP_S_SYN_RECV, ip_vs_proto_tcp.c; its end takes conntrack's entry along.
 
 
 def port_rows(scenario: Scenario, shape: Shape) -> dict[str, Any]:
@@ -55,7 +50,7 @@ def _snat(scenario: Scenario) -> Snat | None:
 def configure_ports(w: R.World, scenario: Scenario) -> None:
     """Set what the steps need to know of ports."""
     c, proxy, snat = w.config, scenario.cluster.proxy, _snat(scenario)
-    c.syn_sent_s = SYN_SENT_S[proxy.mode]
+    c.syn_sent_s = SYN_SENT_IPVS_S if proxy.mode == "ipvs" else SYN_SENT_S
     c.port_reuse = REUSES[proxy.port_reuse] if proxy.mode == "ipvs" else C.BY_CONNTRACK
     c.snat_ports, c.evict_closing = (snat.ports, int(snat.evict_closing)) if snat else (0, 0)
     c.ports = int(snat is not None or any(group.source_ports for group in scenario.clients))

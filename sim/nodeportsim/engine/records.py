@@ -220,6 +220,7 @@ class Request:
     attempt: i4
     syn: i4  # SYNs sent again in this attempt
     state: i4
+    idempotent: i4  # may be sent twice; drawn for restrained groups only
     circuit_turn: i4  # of the breaker that let the present attempt pass
     phase: i4
     next: i4

@@ -38,12 +38,26 @@ CALM_S = 10.0  # Every so long without ejection forgives one: Envoy, outlier_det
 
 @rare
 def admit(w: World, t: float, r: int) -> int:
-    """Tell whether an attempt may go out; a first one pays into the budget."""
+    """Tell whether an attempt may go out."""
     request = w.requests[r]
     group = w.groups[w.clients[request.client].group]
-    if group.budget == RATIO_BUDGET and request.attempt == 0:
-        w.budgets[request.client][budget_slice(w, t, request.client)] += group.budget_deposit
+    if request.attempt == 0:
+        begin(w, t, r)
     return pass_circuit(w, t, r) if group.circuit_failures > 0 else 1
+
+
+@rare
+def begin(w: World, t: float, r: int) -> None:
+    """A new request pays into the budget; whether it may be sent twice is its nature."""
+    request = w.requests[r]
+    c = request.client
+    group = w.groups[w.clients[c].group]
+    if group.budget == RATIO_BUDGET:
+        w.budgets[c][budget_slice(w, t, c)] += group.budget_deposit
+    request.idempotent = 1
+    if group.idempotent_ratio < 1.0:
+        u, _ = uniform2(w.config.key0, w.config.key1, IDEMPOTENT, c, request.number, 0)
+        request.idempotent = int(u < group.idempotent_ratio)
 
 
 @rare
@@ -84,10 +98,8 @@ def may_retry(w: World, t: float, r: int, cause: int) -> int:
     group = w.groups[w.clients[c].group]
     never_connected = cause in (CONNECT_TIMEOUT, HOST_UNREACHABLE, CONNECTION_REFUSED, NO_PORTS)
     unsent = never_connected or cause in (POOL_TIMEOUT, CIRCUIT_OPEN)
-    if not unsent and group.idempotent_ratio < 1.0:
-        u, _ = uniform2(w.config.key0, w.config.key1, IDEMPOTENT, c, request.number, 0)
-        if u >= group.idempotent_ratio:
-            return 0
+    if not unsent and request.idempotent == 0:
+        return 0
     if group.budget == NO_BUDGET or withdraw(w, t, c) != 0:
         return 1
     if request.born_s >= w.config.warmup_s:

@@ -4,7 +4,7 @@ Reads parsed documents, whole dumps as well as single manifests, and keeps what 
 kube-proxy skips headless and ExternalName Services (k8s:pkg/proxy/util/utils.go ShouldSkipService), and so do
 `Cluster.ports` and the counts. A Service must be one the API server accepts; other kinds are only checked
 where they are read.
-Left out: containers, volumes, network policies, and everything else that shapes no Service traffic.
+Left out: volumes, network policies, and everything else that shapes no Service traffic.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError
+from nodeportsim.kube.container import Container, containers
 from nodeportsim.kube.document import Field
 from nodeportsim.kube.endpointslice import Endpoint, EndpointSlice, endpoints_of, slices_by_service
 from nodeportsim.kube.service import Service, ServicePort
@@ -29,6 +30,7 @@ _SERVICE_NAME_LABEL = (
     "kubernetes.io/service-name"  # k8s:staging/src/k8s.io/api/discovery/v1/well_known_labels.go
 )
 _ZONE_LABEL = "topology.kubernetes.io/zone"  # k8s:staging/src/k8s.io/api/core/v1/well_known_labels.go
+_LEAVING_TAINT = "ToBeDeletedByClusterAutoscaler"  # k8s:pkg/proxy/node.go
 _GRACE_PERIOD_S = 30  # k8s:staging/src/k8s.io/api/core/v1/types.go DefaultTerminationGracePeriodSeconds
 _GROUPS = {"Node": "", "Pod": "", "Service": "", "EndpointSlice": "discovery.k8s.io", "Deployment": "apps"}
 # fmt: off
@@ -44,7 +46,10 @@ _IGNORED = frozenset({  # What kubectl users commonly have in the same file.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """A node. `cores` is ``status.capacity.cpu`` rounded down, None where it is not given."""
+    """A node. `cores` is ``status.capacity.cpu`` rounded down, None where it is not given.
+
+    `address` is its InternalIP; `leaving` says that it is cordoned or about to be removed by the autoscaler.
+    """
 
     name: str
     zone: str | None = None
@@ -52,6 +57,8 @@ class Node:
     ready: bool = True
     kernel_version: str = ""
     kubernetes_version: str = ""
+    address: str | None = None
+    leaving: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +72,8 @@ class Pod:
     ready: bool = True
     labels: tuple[tuple[str, str], ...] = ()
     termination_grace_period_s: int = _GRACE_PERIOD_S
+    containers: tuple[Container, ...] = ()
+    terminating: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +126,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
-    """Everything read from a set of documents, each kind in its order."""
+    """Everything read from a set of documents, each kind in its order; `kinds` are those that there are."""
 
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
@@ -125,6 +134,7 @@ class Cluster:
     deployments: tuple[Deployment, ...] = ()
     ports: tuple[PortEndpoints, ...] = ()
     ignored: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset()
 
     @property
     def counts(self) -> Counts:
@@ -191,6 +201,7 @@ def read_cluster(documents: Iterable[Mapping[str, Any]]) -> Cluster:
         deployments=tuple(_deployment(d) for d in by_kind["Deployment"].values()),
         ports=tuple(_join(services, slices, {node.name: node.zone for node in nodes})),
         ignored=(*ignored, *unused),
+        kinds=frozenset(kind for kind, found in by_kind.items() if found),
     )
 
 
@@ -268,7 +279,19 @@ def _node(document: Field) -> Node:
         ready=_is_ready(status),
         kernel_version=info["kernelVersion"].text(),
         kubernetes_version=minor[1] if minor else version,
+        address=next((a["address"].text() for a in _addresses(status)), None),
+        leaving=_is_leaving(document["spec"]),
     )
+
+
+def _addresses(status: Field) -> Iterator[Field]:
+    return (each for each in status["addresses"].items() if each["type"].text() == "InternalIP")
+
+
+def _is_leaving(spec: Field) -> bool:
+    """Whether new pods are kept away, or the autoscaler has said that it will remove the node."""
+    taints = {taint["key"].text() for taint in spec["taints"].items()}
+    return spec["unschedulable"].flag(default=False) or _LEAVING_TAINT in taints
 
 
 def _cores(cpu: Field) -> int | None:
@@ -300,6 +323,8 @@ def _pod(document: Field) -> Pod:
         ready=_is_ready(status),
         labels=metadata["labels"].pairs(),
         termination_grace_period_s=_GRACE_PERIOD_S if grace_s is None else grace_s,
+        containers=containers(document),
+        terminating=metadata["deletionTimestamp"].value is not None,
     )
 
 

@@ -71,14 +71,12 @@ def scenario_fields(origins: Sequence[Origin], service: str | None) -> dict[str,
     InputError
         A document cannot be used (located), or the choice of the Service is open.
     """
-    flat = [item for origin in origins for item in _flat(origin)]
-    _create([item for item in flat if item.document.get("kind") == "Service"])
-    cluster = _read(flat)
+    cluster = read_objects(origins)
     chosen = _chosen(cluster, service)
     port = next(port for port in chosen.ports if port.protocol == "TCP")
     assumed: list[str] = []
     fields: dict[str, Any] = {"name": chosen.name, "cluster": _nodes(cluster, assumed)}
-    has_slices = any(item.document.get("kind") == "EndpointSlice" for item in flat)
+    has_slices = "EndpointSlice" in cluster.kinds
     fields["service"] = _service(chosen, port)
     fields["pods"] = {}
     endpoints = cluster.endpoints(chosen, port.name) if has_slices else _selected(cluster, chosen)
@@ -127,6 +125,13 @@ def _recount(counted: dict[str, int] | None, background: object) -> None:
         del background["ports"]
     if background.get("nodePorts") == counted["nodePorts"]:
         background["nodePorts"] = min(services, counted["nodePorts"])
+
+
+def read_objects(origins: Sequence[Origin]) -> Cluster:
+    """Read the objects; lists are looked into. Errors as of `scenario_fields`."""
+    flat = [item for origin in origins for item in _flat(origin)]
+    _create([item for item in flat if item.document.get("kind") == "Service"])
+    return _read(flat)
 
 
 def _flat(origin: Origin) -> Iterator[Origin]:

@@ -19,12 +19,14 @@ from nodeportsim.errors import InputError, Location
 from nodeportsim.scenario.complaint import complaint
 from nodeportsim.scenario.documents import Path, Source, documents, locate
 from nodeportsim.scenario.fields import LONGEST_WORD, apply_sets
-from nodeportsim.scenario.objects import Origin, replace, scenario_fields
+from nodeportsim.scenario.objects import Origin, read_objects, replace, scenario_fields
 from nodeportsim.scenario.profile import data_folder
 from nodeportsim.scenario.spec import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nodeportsim.kube.cluster import Cluster
 
 MOST_BYTES = 256 * 2**20
 MOST_POLICY_BYTES = 2**20  # Its text travels in every copy of the scenario.
@@ -179,8 +181,14 @@ def open_source(path: str, most_bytes: int = MOST_BYTES) -> Source:
         raise InputError("is not UTF-8 text", got=data[error.start : error.start + 1], location=at) from None
 
 
-def _dump(file: _File, service: str | None) -> dict[str, Any]:
-    """Make scenario fields of the Kubernetes objects in the file, or in the one it names."""
+def objects(path: str | FilePath) -> Cluster | None:
+    """Read the Kubernetes objects in a file, or in the one it names; None where there are none."""
+    origins = _origins(_open(str(path)))
+    return read_objects(origins) if origins else None
+
+
+def _origins(file: _File) -> list[Origin]:
+    """Find the Kubernetes objects in the file, and in the one it names."""
     origins = [Origin(file.source, number, document) for number, document in file.objects]
     cluster = file.scenario.get("cluster")
     named = cluster.get("objects") if isinstance(cluster, dict) else None
@@ -189,6 +197,12 @@ def _dump(file: _File, service: str | None) -> dict[str, Any]:
         if beside.number is not None:
             raise InputError("must hold Kubernetes objects only", location=_at(beside.source, beside.number))
         origins += [Origin(beside.source, number, document) for number, document in beside.objects]
+    return origins
+
+
+def _dump(file: _File, service: str | None) -> dict[str, Any]:
+    """Make scenario fields of the Kubernetes objects in the file, or in the one it names."""
+    origins = _origins(file)
     if origins:
         return scenario_fields(origins, service)
     if service is not None:

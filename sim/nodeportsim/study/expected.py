@@ -28,13 +28,29 @@ JITTER_MEAN = {"none": 1.0, "equal": 0.75, "full": 0.5}
 
 def closed_forms(scenario: Scenario) -> dict[str, float]:
     """Give the expected value of every metric that theory knows for this scenario."""
-    if len(scenario.clients) != 1 or scenario.clients[0].loop != "open":
+    if len(scenario.clients) != 1 or scenario.clients[0].loop != "open" or not _plain(scenario.clients[0]):
         return {}
     if scenario.events:
         return _failure(scenario)
     if scenario.clients[0].connections.reuse == "none":
         return _rules(scenario) | _conntrack(scenario)
     return _balance(scenario)
+
+
+def _plain(group: Clients) -> bool:
+    """Tell whether these clients do no more than the forms here know: connect, wait, try again."""
+    entry, retry = group.entry, group.retry
+    keeps_alive = group.connections.keep_alive.time_s
+    tricks = (
+        keeps_alive,
+        group.hedge.max,
+        group.breaker.failures,
+        group.ejection.failures,
+        group.source_ports,
+    )
+    dns = (entry.attempt_delay_s, entry.withdraw_s, entry.ignore_ttl_ratio)
+    unbounded = retry.budget.kind == "none" and retry.idempotent_ratio == 1
+    return not any(tricks + dns) and unbounded and retry.backoff.jitter in JITTER_MEAN
 
 
 def _balance(scenario: Scenario) -> dict[str, float]:
@@ -168,6 +184,8 @@ def failing_after(scenario: Scenario) -> Share | None:
     is as good as the next.
     """
     group, service = scenario.clients[0], scenario.service
+    if not _plain(group):
+        return None
     faults = [(event.fault, event.for_s) for event in scenario.events]
     even = group.entry.policy == "dns-round-robin" or (
         group.entry.policy == "random" and group.retry.attempts == 1

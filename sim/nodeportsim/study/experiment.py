@@ -102,10 +102,13 @@ class Paired(Spec):
         The variant that the others are compared with.
     metrics
         Of `nodeportsim.study.run.MEASURES`.
+    case
+        Compare only here, where there are cases: pairs keep all of their replications, a megabyte each.
     """
 
     baseline: str
     metrics: Many[str] = tuple(MEASURES)
+    case: str | None = None
 
 
 class Experiment(Spec):
@@ -132,6 +135,8 @@ class Experiment(Spec):
             raise ValueError(f"paired.baseline must be one of {', '.join(self.variants)}")
         if self.paired is not None and not set(self.paired.metrics) <= MEASURES.keys():
             raise ValueError(f"paired.metrics must be of {', '.join(MEASURES)}")
+        if self.paired is not None and self.paired.case not in {None, *self.cases}:
+            raise ValueError(f"paired.case must be one of {', '.join(self.cases)}")
         for curve in self.figures:
             if curve.x not in {*self.vary, SECOND, *([CASE] if self.cases else [])}:
                 raise ValueError(
@@ -140,8 +145,11 @@ class Experiment(Spec):
             if not set(curve.variants) <= self.variants.keys():
                 raise ValueError(f"variants of a figure must be of {', '.join(self.variants)}")
             points = [(path, value) for p in curve.panels for path, value in (p.where | p.minus).items()]
-            if not all(value in self.vary.get(path, ()) for path, value in points):
-                raise ValueError("where and minus of a panel must be paths of vary with one of their values")
+            known = {**self.vary, CASE: tuple(self.cases)}
+            if not all(value in known.get(path, ()) for path, value in points):
+                raise ValueError(
+                    "where and minus of a panel must be case or paths of vary, with a value of theirs"
+                )
         return self
 
 

@@ -68,7 +68,7 @@ class Cell:
 
     def stands_at(self, where: Mapping[str, Value]) -> bool:
         """Say whether these paths have these values here."""
-        return all(self.point.get(path) == value for path, value in where.items())
+        return all(self.place.get(path) == value for path, value in where.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +121,13 @@ def digest(experiment: Experiment, cell: Cell, outcome: Outcome) -> Digest:
         runs=values,
         nominal=plain,
         seconds={name: by_second(name, outcome) for name in sorted(drawn)},
-        outcome=None if experiment.paired is None else outcome,
+        outcome=outcome if _is_paired(experiment, cell) else None,
     )
+
+
+def _is_paired(experiment: Experiment, cell: Cell) -> bool:
+    """Say whether a cell is compared with the baseline's."""
+    return experiment.paired is not None and experiment.paired.case in {None, cell.case}
 
 
 def _assert_drawable(experiment: Experiment, metrics: set[str]) -> None:
@@ -303,6 +308,8 @@ def _coordinate(value: Value) -> Value:
 def _seconds(panel: Panel, drawn: Sequence[Digest]) -> Iterator[Point]:
     """Give a cell's value second by second, counted from the first event; theory speaks from there on."""
     for d in drawn:
+        if not d.cell.stands_at(panel.where):
+            continue
         fault_s = int(min((event.at_s for event in d.scenario.events), default=0.0))
         failing = failing_after(d.scenario) if panel.metric == "failed_ratio" else None
         for second, value in enumerate(d.seconds[panel.metric]):

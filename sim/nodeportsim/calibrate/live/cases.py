@@ -31,6 +31,8 @@ PATIENCE = 3
 BACKLOG = 511
 RETURNING, FEW_PORTS = "returning-ports", 1000
 """A case that is the cut again, of a client whose source ports return while the node remembers them."""
+RETURNING_PORTS = {"count": FEW_PORTS, "pick": "sequential", "hold_s": 0.0}
+"""The client binds its ports itself, in turn, with SO_REUSEADDR: none is held."""
 PODS = 4
 
 
@@ -73,6 +75,7 @@ def case(name: str, backend: str, **changed: Any) -> Scenario:
             "entry": {"policy": "first"},
             "timeouts": limits,
             "syn_schedule": "linear" if is_linear() else "doubling",
+            "source_ports": changed.get("source_ports"),
         },
         "events": tuple(changed.get("events", ())),
         "run": {
@@ -187,6 +190,8 @@ def all_cases(backend: str, seconds: float) -> list[Scenario]:
         quick("two-workers", 140.0, law=slow, workers=2),
         quick("local", 70.0, policy="Local"),
         quick("cut", 70.0, events=[for_good], noticed_s=max(3.0, seconds // 6)),
-        quick(RETURNING, 70.0, events=[for_good], noticed_s=max(3.0, seconds // 6)),
+        quick(
+            RETURNING, 70.0, events=[for_good], noticed_s=max(3.0, seconds // 6), source_ports=RETURNING_PORTS
+        ),
         quick("blink", 70.0, events=[for_a_while], connect_s=10.0),
     ]

@@ -98,6 +98,16 @@ def failed_ratio(outcome: Outcome, _: str) -> float:
     return float(requests["failed"] / requests["offered"])
 
 
+def attempts_ratio(outcome: Outcome, _: str) -> float:
+    """Divide the attempts by the requests, over all replications."""
+    return float(outcome.summary["attempts"] / outcome.summary["requests"]["offered"])
+
+
+def extra_attempts_ratio(outcome: Outcome, _: str) -> float:
+    """Take what the attempts are above the requests, as a share of the requests."""
+    return attempts_ratio(outcome, "") - 1.0
+
+
 def recovered_ratio(outcome: Outcome, _: str) -> float:
     """Share of the replications whose last quarter is good: it recovered."""
     good = []
@@ -157,6 +167,8 @@ MEASURES: dict[str, Measure] = {
     "outage_p95_s": outage_p95_s,
     "success_ratio": success_ratio,
     "failed_ratio": failed_ratio,
+    "attempts_ratio": attempts_ratio,
+    "extra_attempts_ratio": extra_attempts_ratio,
     "recovered_ratio": recovered_ratio,
     "fewest": fewest,
     "most": most,
