@@ -272,7 +272,9 @@ def test_recent_kernels_take_masquerade_ports_in_time_wait() -> None:
 
 def test_policy_local_masquerades_nothing() -> None:
     local = Service(replicas=1, external_traffic_policy="Local")
-    result = play(clients(None), 2.0, service=local, cluster={"nodes": 1, "snat": Snat(ports=1)})
+    result = play(
+        clients(None), 2.0, service=local, cluster={"nodes": 1, "snat": Snat(ports=1, evict_closing=False)}
+    )
     assert set(causes(result)) == {SUCCEEDED}
 
 
