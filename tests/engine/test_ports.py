@@ -143,7 +143,9 @@ def test_clients_behind_one_address_share_its_ports_and_its_affinity() -> None:
     assert (alone.errors[NO_PORTS], shared.errors[NO_PORTS]) == (0, 10)
     sticky = {"service": Service(replicas=7, session_affinity="ClientIP"), "cluster": {"nodes": 1}}
     served = [
-        np.count_nonzero(play(clients(ports(500, hosts=hosts), count=20), 5.0, **sticky).pods[:, 0])
+        np.count_nonzero(
+            play(clients(ports(500, hosts=hosts), count=20, arrivals="poisson"), 5.0, **sticky).pods[:, 0]
+        )
         for hosts in (1, 20)
     ]
     assert served[0] == 1 < served[1]
@@ -272,7 +274,9 @@ def test_recent_kernels_take_masquerade_ports_in_time_wait() -> None:
 
 def test_policy_local_masquerades_nothing() -> None:
     local = Service(replicas=1, external_traffic_policy="Local")
-    result = play(clients(None), 2.0, service=local, cluster={"nodes": 1, "snat": Snat(ports=1)})
+    result = play(
+        clients(None), 2.0, service=local, cluster={"nodes": 1, "snat": Snat(ports=1, evict_closing=False)}
+    )
     assert set(causes(result)) == {SUCCEEDED}
 
 
