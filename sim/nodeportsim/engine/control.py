@@ -217,7 +217,10 @@ class Control:
             if not self._hears(n):
                 continue
             life = proxy.life
-            spread = 2.0 * self.uniform(draws.WATCH, n, proxy.syncs)
+            proxy.heard += (
+                1  # Not every change ends in a sync: one may be cut short, and the next draws anew.
+            )
+            spread = 2.0 * self.uniform(draws.WATCH, n, proxy.heard)
             yield self.env.timeout(spread * self.clocks.watch_latency_s)
             heard = self.slices.latest
             proxy.queue(heard, self.env.now)

@@ -31,6 +31,7 @@ class Proxy:
     runner: Runner
     wanted: Version  # of the slices, that it writes
     syncs: int = 0
+    heard: int = 0  # how often the watch has told it of changes
     stopped: int = 0  # faults that keep the process from running
     hung: int = 0  # ... from syncing
     life: int = 0  # processes so far; what one began, the next does not finish
