@@ -31,6 +31,7 @@ from .codes import (
 from .connections import (
     abandon,
     acquire,
+    acquire_again,
     dial,
     release,
 )
@@ -64,7 +65,7 @@ def attempt(w: World, t: float, r: int) -> None:
         acquire(w, t, r)
 
 
-@step
+@rare
 def prepare(w: World, t: float, r: int) -> None:
     """Draw for an attempt or a copy of one, and count it."""
     request = w.requests[r]
@@ -86,7 +87,19 @@ def again(w: World, t: float, r: int) -> None:
     if w.groups[w.clients[w.requests[r].client].group].dials:
         dial(w, t, r)
     else:
-        acquire(w, t, r)
+        acquire_again(w, t, r)
+
+
+@rare
+def retry(w: World, t: float, r: int) -> None:
+    """The back-off is over: begin the next attempt."""
+    request = w.requests[r]
+    request.attempt_s = t
+    if w.groups[w.clients[request.client].group].restrained != 0 and admit(w, t, r) == 0:
+        fail_attempt(w, t, r, CIRCUIT_OPEN)
+    else:
+        prepare(w, t, r)
+        acquire_again(w, t, r)
 
 
 @rare

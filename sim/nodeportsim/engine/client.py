@@ -38,7 +38,6 @@ from .codes import (
 )
 from .connections import (
     aim,
-    follow,
     release,
     send_request,
     send_syn,
@@ -49,6 +48,7 @@ from .draws import ARRIVAL, draw_law, uniform2
 from .entry import learn
 from .liveness import carried, give_up, lose, probe, start_probes
 from .machine import arrival, at, rare, step
+from .moving import follow
 from .pools import free_flight, new_request, remove_waiting
 from .race import overtake
 from .restraint import note_success

@@ -79,6 +79,12 @@ def acquire(w: World, t: float, r: int) -> None:
         limit(w, t, r, group.pool_s)
 
 
+@rare
+def acquire_again(w: World, t: float, r: int) -> None:
+    """Like `acquire`, off the common path: its code is large, and compiled for every place it stands in."""
+    acquire(w, t, r)
+
+
 @step
 def stale(w: World, t: float, k: int) -> bool:
     """The pool knows, or finds out at a glance, that this connection is over."""
@@ -369,21 +375,6 @@ def forget(w: World, t: float, k: int, ended_s: float) -> None:
             after(w, t, w.config.time_wait_s, EXPIRE, p * w.config.nodes + n)
     if connection.tracked > 1 and w.nodes[m].epoch == connection.peer_epoch:
         untrack(w, t, m, end_s)
-
-
-@rare
-def follow(w: World, t: float, r: int) -> None:
-    """Let the next SYN to a virtual IP go to its present owner, who knows nothing of the last one."""
-    request = w.requests[r]
-    connection = w.connections[request.connection]
-    if connection.node != w.config.leader:
-        forget(w, t, request.connection, t)
-        connection.node = w.config.leader
-        connection.pod = -1
-        connection.peer = -1
-        connection.tracked = 0
-        connection.snat_port = -1
-        request.node = connection.node
 
 
 @rare

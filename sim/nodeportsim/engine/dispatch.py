@@ -101,7 +101,7 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
     elif kind == NO_ROUTE:
         client.no_route(w, t, i)
     elif kind == RETRY:
-        attempts.attempt(w, t, i)
+        attempts.retry(w, t, i)
     elif kind == TIMER:
         client.timer(w, t, i)
     elif kind == UNBOUND:
