@@ -167,7 +167,12 @@ def test_two_faults_of_a_kind_that_overlap_are_one_from_the_first_beginning_to_t
     nested = lasting((5.0, 13.0), (8.0, 3.0))
 
     assert one.trace.tobytes() == two.trace.tobytes() == nested.trace.tobytes()
-    assert others(one) == others(two) == others(nested)
+    # A kube-proxy that is told once more draws the watch's delay anew: 0 to 20 ms.
+    for other in (two, nested):
+        assert [told[1:] for told in others(one)] == [told[1:] for told in others(other)]
+        assert [told[0] for told in others(other)] == pytest.approx(
+            [told[0] for told in others(one)], abs=0.02
+        )
 
 
 def test_a_node_boots_when_the_last_fault_that_keeps_it_off_is_over() -> None:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .records import World
 
 
-@step
+@rare
 def attempt(w: World, t: float, r: int) -> None:
     """Begin an attempt, if the client's circuit breaker lets it pass."""
     request = w.requests[r]
@@ -87,18 +87,6 @@ def again(w: World, t: float, r: int) -> None:
     if w.groups[w.clients[w.requests[r].client].group].dials:
         dial(w, t, r)
     else:
-        acquire_again(w, t, r)
-
-
-@rare
-def retry(w: World, t: float, r: int) -> None:
-    """The back-off is over: begin the next attempt."""
-    request = w.requests[r]
-    request.attempt_s = t
-    if w.groups[w.clients[request.client].group].restrained != 0 and admit(w, t, r) == 0:
-        fail_attempt(w, t, r, CIRCUIT_OPEN)
-    else:
-        prepare(w, t, r)
         acquire_again(w, t, r)
 
 

@@ -20,14 +20,19 @@ from .codes import (
     CUSTOM,
     DATA_AGAIN,
     DATA_AT_NODE,
+    FAULTY,
     HOST_UNREACHABLE,
     NEVER_S,
     NO_PORTS,
     NO_REUSE,
+    NO_ROUTE,
     OVERLOADED,
     POOL_TIMEOUT,
     POOL_WAIT,
+    REFUSED,
+    REJECTED,
     REQUEST_TIMEOUT,
+    RESET,
     SERVER_ERROR,
     SUCCEEDED,
     TOTAL_TIMEOUT,
@@ -153,21 +158,32 @@ def reply(w: World, t: float, f: int) -> None:
 
 
 @rare
-def turned_down(w: World, t: float, f: int, state: int, cause: int) -> None:
-    """An attempt got a clear no: RST, ICMP or 503."""
+def turned_down(w: World, t: float, f: int, kind: int) -> None:
+    """An attempt got a clear no. One function for all: what calls `fail_attempt` is slow to compile."""
     flight = w.flights[f]
     r = flight.request
     request = w.requests[r]
+    state = WAITING if kind in (RESET, REJECTED, FAULTY) else CONNECTING
     meant = request.life == flight.life and request.state == state
     free_flight(w, f)
     if meant:
-        fail_attempt(w, t, r, cause)
+        fail_attempt(w, t, r, denial(kind))
 
 
-@rare
-def refused(w: World, t: float, f: int) -> None:
-    """RST or ICMP in answer to the SYN."""
-    turned_down(w, t, f, CONNECTING, CONNECTION_REFUSED)
+@step
+def denial(kind: int) -> int:
+    """Cause of failure by who says no."""
+    if kind == REFUSED:  # RST or ICMP in answer to the SYN.
+        return CONNECTION_REFUSED
+    if kind == RESET:  # RST in answer to data.
+        return CONNECTION_RESET
+    if kind == REJECTED:  # The application's 503.
+        return OVERLOADED
+    if kind == FAULTY:  # The application's 500.
+        return SERVER_ERROR
+    if kind == NO_ROUTE:  # ICMP host unreachable: connect() gives EHOSTUNREACH.
+        return HOST_UNREACHABLE
+    return NO_PORTS  # No source port is free: connect() gives EADDRNOTAVAIL.
 
 
 @rare
@@ -181,7 +197,7 @@ def reset(w: World, t: float, f: int) -> None:
         free_flight(w, f)
         lose(w, t, k, 1)
     else:
-        turned_down(w, t, f, WAITING, CONNECTION_RESET)
+        turned_down(w, t, f, RESET)
 
 
 @rare
@@ -206,30 +222,6 @@ def fail_carried(w: World, t: float, k: int) -> None:
     if carried(w, k, r) >= 0:
         at(w, t, WATCH, k)
     fail_attempt(w, t, r, CONNECTION_RESET if w.connections[k].reset else CONNECTION_LOST)
-
-
-@rare
-def rejected(w: World, t: float, f: int) -> None:
-    """The application's 503."""
-    turned_down(w, t, f, WAITING, OVERLOADED)
-
-
-@rare
-def erred(w: World, t: float, f: int) -> None:
-    """The application's 500."""
-    turned_down(w, t, f, WAITING, SERVER_ERROR)
-
-
-@rare
-def no_route(w: World, t: float, f: int) -> None:
-    """ICMP host unreachable: connect() gives EHOSTUNREACH."""
-    turned_down(w, t, f, CONNECTING, HOST_UNREACHABLE)
-
-
-@rare
-def unbound(w: World, t: float, f: int) -> None:
-    """No source port is free: connect() gives EADDRNOTAVAIL."""
-    turned_down(w, t, f, CONNECTING, NO_PORTS)
 
 
 @rare

@@ -21,6 +21,7 @@ from .codes import (
     POD_START,
     REFUSED,
     REJECTED,
+    REPLY,
     REPLY_AGAIN,
     RESET,
     RETRY,
@@ -40,16 +41,7 @@ if TYPE_CHECKING:
 
 @step
 def dispatch(w: World, t: float, kind: int, i: int) -> None:
-    """Let `kind` happen to `i` at `t`."""
-    if kind < POD_DONE:
-        dispatch_packet(w, t, kind, i)
-    else:
-        dispatch_other(w, t, kind, i)
-
-
-@step
-def dispatch_packet(w: World, t: float, kind: int, i: int) -> None:
-    """Let a packet come to where it was sent, in the order of its way."""
+    """Let `kind` happen to `i` at `t`: packets in the order of their way, then what else is common."""
     if kind == SYN_AT_NODE:
         node.syn_at_node(w, t, i)
     elif kind == SYN_AT_PEER:
@@ -64,14 +56,9 @@ def dispatch_packet(w: World, t: float, kind: int, i: int) -> None:
         node.data_at_peer(w, t, i)
     elif kind == DATA_AT_POD:
         pod.data_at_pod(w, t, i)
-    else:
+    elif kind == REPLY:
         client.reply(w, t, i)
-
-
-@step
-def dispatch_other(w: World, t: float, kind: int, i: int) -> None:
-    """Let anything else happen."""
-    if kind == POD_DONE:
+    elif kind == POD_DONE:
         pod.pod_done(w, t, i)
     elif kind == ARRIVE:
         client.arrive(w, t, i)
@@ -90,22 +77,14 @@ def dispatch_trouble(w: World, t: float, kind: int, i: int) -> None:
         client.data_again(w, t, i)
     elif kind == REPLY_AGAIN:
         pod.reply_again(w, t, i)
-    elif kind == REFUSED:
-        client.refused(w, t, i)
+    elif kind in (REFUSED, REJECTED, FAULTY, NO_ROUTE, UNBOUND):
+        client.turned_down(w, t, i, kind)
     elif kind == RESET:
         client.reset(w, t, i)
-    elif kind == REJECTED:
-        client.rejected(w, t, i)
-    elif kind == FAULTY:
-        client.erred(w, t, i)
-    elif kind == NO_ROUTE:
-        client.no_route(w, t, i)
     elif kind == RETRY:
-        attempts.retry(w, t, i)
+        attempts.attempt(w, t, i)
     elif kind == TIMER:
         client.timer(w, t, i)
-    elif kind == UNBOUND:
-        client.unbound(w, t, i)
     elif kind == EXPIRE:
         node.expire(w, t, i)
     elif kind == COPY:
