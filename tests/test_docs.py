@@ -384,7 +384,7 @@ def spec_holds(path: str, text: str) -> bool:
         return not value and value != 0
     said = yaml.safe_load(text) if not isinstance(value, str) else text
     if isinstance(spec, type):  # It has required fields, so there is none of it to change.
-        return bool(value == said)
+        return bool(value == (duration_s(said) if isinstance(value, float) else said))
     fields = {f.alias: v for f, v in zip(type(spec).model_fields.values(), vars(spec).values(), strict=True)}
     try:
         return bool(getattr(type(spec).model_validate(fields | {field.alias: said}), name) == value)
