@@ -305,6 +305,10 @@ def test_overload_counts_what_retries_would_make_of_it(tmp_path: Path) -> None:
         ("fault: slow-node, node: node-2, factor: 5", "slow-pod"),
         ("fault: pod-crash, pod: web-1", "crash-loop"),
         ("fault: pod-hang, pod: web-1", "slow-pod"),
+        ("fault: crash-loop, pod: web-1, alive: 30s", "crash-loop"),
+        ("fault: pod-not-ready, pod: web-1", "pod-not-ready"),
+        ("fault: drain, node: node-2", "node-leaving"),
+        ("fault: rolling-update", "no-pre-stop"),
         ("fault: api-outage", "kube-proxy-stopped"),
     ],
 )
@@ -347,6 +351,16 @@ def test_random_faults_are_told_by_their_mean(tmp_path: Path) -> None:
     case = declared("events: [{at: 3s, fault: pod-crash, pod: '*', up: 60s, down: 5s}]\n", tmp_path)
     why = BY_NAME["crash-loop"].weigh(case).why[0]
     assert why.endswith("pod-crash of web-0, web-1, web-2 at 63 s on average, again and again")
+
+
+def test_a_crash_loop_s_availability_is_that_of_the_closed_form(tmp_path: Path) -> None:
+    case = declared("events: [{at: 3s, fault: crash-loop, pod: web-1, alive: 30s}]\n", tmp_path)
+    assert BY_NAME["crash-loop"].weigh(case).numbers == {"availability_ratio": pytest.approx(30 / 330)}
+
+
+def test_a_scenario_whose_pods_sleep_before_sigterm_is_not_blamed(tmp_path: Path) -> None:
+    case = declared("pods: {preStop: 5s}\nevents: [{at: 3s, fault: rolling-update}]\n", tmp_path)
+    assert BY_NAME["no-pre-stop"].weigh(case).likelihood == "contradicted"
 
 
 def test_dns_is_asked_by_clients_that_ask_it(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nodeportsim.diagnose.case import listed
+from nodeportsim.diagnose.case import happens, listed
 from nodeportsim.diagnose.cause import Cause, Evidence, against, fits, possible, risk
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ def _sync_lag(case: Case) -> Evidence:
 
 
 def _pre_stop(case: Case) -> Evidence:
+    rolled = case.events("rolling-update", "scale", "drain")
+    if case.cluster is None and rolled:
+        sleep_s = case.scenario.pods.pre_stop_s
+        if sleep_s:
+            return against(f"the scenario's pods sleep for {sleep_s:g} s before SIGTERM")
+        return risk(happens(case, rolled[0]), "its pods have no preStop sleep")
     shown = [pod for pod in case.selected if pod.containers]
     if case.selects_nothing:
         return against("no pod is selected")
@@ -64,6 +70,9 @@ def _probe(case: Case) -> Evidence:
 
 def _leaving(case: Case) -> Evidence:
     leaving = [node.name for node in case.nodes.values() if node.leaving]
+    declared = case.events("drain", "shutdown")
+    if declared:
+        return risk(happens(case, declared[0]), node=case.struck(declared[0])[0])
     if not case.nodes:
         return possible("the file holds no Nodes")
     if not leaving:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nodeportsim.diagnose.case import happens, listed
+from nodeportsim.diagnose.case import happens, listed, share
 from nodeportsim.diagnose.cause import Cause, Evidence, against, fault, fits, possible, risk
+from nodeportsim.theory import recovery
 
 if TYPE_CHECKING:
     from nodeportsim.diagnose.case import Case
@@ -112,6 +113,9 @@ def _ports(pod: Pod) -> list[tuple[str, int]]:
 
 def _not_ready(case: Case) -> Evidence:
     bad = [end for end in case.endpoints if not end.ready and not end.terminating]
+    declared = case.events("pod-not-ready")
+    if declared and not bad:
+        return risk(happens(case, declared[0]), pod=case.struck(declared[0])[0])
     if not case.knows_endpoints:
         return possible("the file holds neither EndpointSlices nor Pods")
     if not bad:
@@ -129,9 +133,13 @@ def _crash_loop(case: Case) -> Evidence:
         pod, container = looping[0]
         named = f"pod {pod.name}: container {container.name} waits in {container.waiting}"
         return fault(f"{named}, {container.restarts} restarts", pod=pod.name)
-    crashes = case.events("pod-crash")
+    crashes = case.events("crash-loop", "pod-crash")
     if crashes:
-        return risk(happens(case, crashes[0]), pod=case.struck(crashes[0])[0])
+        alive_s = crashes[0].alive_s
+        up = recovery.crash_loop_availability(alive_s) if alive_s is not None else None
+        why = [f"in the long run it is up {share(up)} of the time"] if up is not None else []
+        numbers = {"availability_ratio": up} if up is not None else {}
+        return risk(happens(case, crashes[0]), *why, numbers=numbers, pod=case.struck(crashes[0])[0])
     restarted = [pod for pod in case.selected if any(c.restarts for c in pod.containers)]
     if restarted:
         most = max(restarted, key=lambda pod: max(c.restarts for c in pod.containers))
