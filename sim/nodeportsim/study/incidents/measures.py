@@ -14,6 +14,7 @@ import numpy as np
 
 from nodeportsim.errors import InputError
 from nodeportsim.metrics import histogram
+from nodeportsim.metrics.survival import TIMED_OUT
 from nodeportsim.metrics.timeline import CAUSES, OFFERED, SUCCEEDED
 from nodeportsim.study.findings import flattened
 
@@ -154,6 +155,20 @@ def answered_rps(outcome: Outcome, _: str) -> float:
     return float(outcome.summary["requests"]["succeeded"] / seconds)
 
 
+def failed_between(outcome: Outcome, seconds: str) -> float:
+    """Share of the requests wanted in the seconds ``START-STOP`` after the first fault that failed."""
+    start, stop = (int(second) for second in seconds.split("-"))
+    at_s = int(min(event.at_s for event in outcome.scenario.events))
+    window = np.sum([r.timeline[at_s + start : at_s + stop] for r in outcome.replications], axis=0)
+    return float(window[:, CAUSES:].sum() / window[:, OFFERED].sum())
+
+
+def hung_s(outcome: Outcome, _: str) -> float:
+    """Take the longest time from the first fault until a client gave a connection up that stood before."""
+    last = [np.flatnonzero(r.fates[:, TIMED_OUT]) for r in outcome.replications]
+    return float(np.mean([seconds[-1] + 1 for seconds in last if seconds.size]))
+
+
 def longest_s(outcome: Outcome, _: str) -> float:
     """Take the mean over replications of the longest time a request took."""
     times_s = histogram.midpoints_s()
@@ -176,5 +191,7 @@ MEASURES: dict[str, Measure] = {
     "share_of": share_of,
     "connect_lump_s": connect_lump_s,
     "answered_rps": answered_rps,
+    "failed_between": failed_between,
+    "hung_s": hung_s,
     "longest_s": longest_s,
 }
