@@ -201,7 +201,7 @@ def test_pairs_compare_cells_at_the_same_point(folder: Path) -> None:
         ("figure: []\n", "did you mean figures?"),
         (
             "figures: [{name: x, x: second, xColumn: y, panels: [{metric: m, where: {clients.count: 9}}]}]\n",
-            "must be paths of vary with one of their values",
+            "must be case or paths of vary, with a value of theirs",
         ),
         ("question: again\n", "twice"),
     ],
