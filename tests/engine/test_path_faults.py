@@ -104,10 +104,11 @@ def looks(scenario: Scenario, look: Callable[[Any], Any], *instants: float) -> l
     """What there is to see in the world at some instants, in their order."""
     seen: list[Any] = []
 
-    def watch(_scenario: Scenario, plane: Any) -> None:
+    def watch(_scenario: Scenario, plane: Any) -> float:
         for t in instants:
             plane.advance(t)
             seen.append(look(plane.world))
+        return max(instants)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulation, "_run", watch)
