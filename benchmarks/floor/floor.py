@@ -199,6 +199,20 @@ class Prepared:
         self._run(ctypes.byref(self.question))
         return int(self.question.succeeded)
 
+    def _uncounted(self) -> dict[str, Any]:
+        """Make what a failure's aftermath is read from, which the floor does not follow: totals alone."""
+        q = self.question
+        return {
+            "load": np.array([(q.tries, q.succeeded, q.orphans, 0)], np.int64),
+            "clients": np.array([(0, q.failed, 1, q.offered)], np.int64),
+            "groups": (),
+            "node_names": (),
+            "node_failed": np.zeros(0, np.int64),
+            "fates": np.zeros((1, len(C.FATES)), np.int64),
+            "standing": np.zeros(0, np.int64),
+            "lasting": np.zeros(0, np.bool_),
+        }
+
     def read(self) -> Replication:
         """Give the counters of the last run as the engine gives them."""
         q, a = self.question, {name: array.copy() for name, array in self.arrays.items()}
@@ -228,6 +242,9 @@ class Prepared:
             conntrack_drops=q.conntrack_drops,
             backlog_drops=q.backlog_drops,
             snat_drops=0,
+            budget_refusals=0,
+            ejections=0,
+            **self._uncounted(),
             retransmissions=q.retransmissions,
             orphans=q.orphans,
             node_utilisation=a["node_busy_s"][: q.entries] / (q.cores * q.duration_s),

@@ -162,9 +162,9 @@ def test_the_pods_of_a_node_are_those_the_world_has_there_after_an_eviction_too(
 
     assert sum(name == "pod evicted" for _, name, _ in result.milestones) == len(range(2, PODS, NODES))
     for n in range(NODES):
-        there = [p for p, pod in enumerate(made[0].world.pods) if pod.node == n]
+        there = [p for p, pod in enumerate(made[0].world.pods) if pod.node == n and not pod.gone]
         assert made[0].pods_of(n) == there
-        assert bool(there) == (n != 2)
+        assert there  # On the lost node too: nobody is there to end the pods that were evicted.
 
 
 @settings(max_examples=20)

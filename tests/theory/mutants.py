@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nodeportsim.engine import (
+    attempts,
     build,
     client,
     connections,
@@ -124,8 +125,8 @@ def time_wait_is_short(patch: pytest.MonkeyPatch) -> None:
 
 def think_is_short(patch: pytest.MonkeyPatch) -> None:
     """Clients of a closed loop think 5 % less."""
-    think_s = client.think_s
-    patch.setattr(client, "think_s", lambda w, c, k: 0.95 * think_s(w, c, k))
+    think_s = attempts.think_s
+    patch.setattr(attempts, "think_s", lambda w, c, k: 0.95 * think_s(w, c, k))
 
 
 def arrivals_are_regular(patch: pytest.MonkeyPatch) -> None:

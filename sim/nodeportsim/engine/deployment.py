@@ -55,6 +55,7 @@ class Deployment:
         self.ending: set[int] = set()  # Deleted, and still there.
         self.cordoned: Counter[int] = Counter()  # Faults that keep new pods from a node.
         self.ready_s: dict[int, float] = {}  # Since when, where that is within the run.
+        self.luck: dict[int, float] = {}  # What decides between a pod and its equals.
         self.changed, self.moved = control.env.event(), control.env.event()
 
     def start(self) -> None:
@@ -182,6 +183,12 @@ class Deployment:
         nodes = range(len(self.control.names))
         return [n for n in nodes if n not in self.control.unknown and not self.cordoned[n]]
 
+    def _luck(self, p: int) -> float:
+        """Draw, once, what decides between a pod and its equals."""
+        if p not in self.luck:
+            self.luck[p] = self.control.uniform(draws.LIFE, p)
+        return self.luck[p]
+
     def _ranked(self, pods: Iterable[int]) -> list[int]:
         """Order pods as a ReplicaSet deletes them: unready, beside others of ours, ready for a short time."""
         stand, now = self.control.slices.pods, self.control.env.now
@@ -192,6 +199,6 @@ class Deployment:
         def rank(p: int) -> tuple[bool, int, float, float]:
             age_ns = (now - self.ready_s.get(p, -inf)) * 1e9
             octave = inf if age_ns == inf else frexp(age_ns)[1]  # LogarithmicScaleDown; of equals any.
-            return stand[p].ready, -crowd[stand[p].node], octave, self.control.uniform(draws.LIFE, p)
+            return stand[p].ready, -crowd[stand[p].node], octave, self._luck(p)
 
         return sorted(pods, key=rank)
