@@ -169,7 +169,7 @@ STATIONS = {
     ),
     "M/M/1 response": Check(
         scenario=SINGLE,
-        replications=24,
+        replications=28,
         expected=SERVICE_S + queues.mmc_wait_s(0.5, SERVICE_S),
         value=response_s,
         controls=centred(load_seen, 0.5, 0.0),
