@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from functools import cache
 from typing import TYPE_CHECKING
@@ -94,10 +95,19 @@ def test_published_profiles_are_the_same_bytes_when_made_again(name: str, tmp_pa
 
 
 @pytest.mark.long
-def test_all_profiles_are_the_same_bytes_when_made_again(
+NUMBER = re.compile(rb"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+LAST_DIGIT = 1e-5  # Least squares differ in the last bits between processors, and so may a sixth digit.
+
+
+def test_all_profiles_are_the_same_when_made_again_but_for_a_last_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(MODELS, tmp_path / "models")
     monkeypatch.setattr(shipped, "data_folder", lambda _: tmp_path / "models")
     shipped.main()
-    assert files(tmp_path / "models") == files(MODELS)
+    again, shipped_files = files(tmp_path / "models"), files(MODELS)
+    assert again.keys() == shipped_files.keys()
+    for name, data in shipped_files.items():
+        assert NUMBER.sub(b"#", again[name]) == NUMBER.sub(b"#", data), name
+        made, there = ([float(x) for x in NUMBER.findall(each)] for each in (again[name], data))
+        assert made == pytest.approx(there, rel=LAST_DIGIT), name
