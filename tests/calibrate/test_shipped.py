@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MODELS = data_folder("models")
 PUBLISHED = ("legacy-2019", "published-2025", "published-2026")
+NUMBER = re.compile(rb"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+LAST_DIGIT = 1e-5  # Least squares differ in the last bits between processors, and so may a sixth digit.
 
 
 @cache
@@ -95,10 +97,6 @@ def test_published_profiles_are_the_same_bytes_when_made_again(name: str, tmp_pa
 
 
 @pytest.mark.long
-NUMBER = re.compile(rb"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-LAST_DIGIT = 1e-5  # Least squares differ in the last bits between processors, and so may a sixth digit.
-
-
 def test_all_profiles_are_the_same_when_made_again_but_for_a_last_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
