@@ -15,6 +15,7 @@ from nodeportsim.cli.answers import check, experiment, run
 from nodeportsim.cli.diagnose import diagnose
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
+from nodeportsim.cli.importing import import_
 from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
@@ -32,6 +33,7 @@ def main() -> None:
 for command in (
     run,
     check,
+    import_,
     experiment,
     incidents,
     diagnose,
