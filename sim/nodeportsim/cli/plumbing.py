@@ -21,11 +21,19 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
+PLUGIN = "kubectl-"  # kubectl runs a program of this name and the word after it: kubectl plugin list.
 BROKEN_PIPE = 141  # 128 + SIGPIPE: what a program that does not handle the signal would give.
 
 
 class Commands(click.RichGroup):
     """A group whose commands end with one of our exit codes, whatever happens in them."""
+
+    def main(self, *args: Any, prog_name: str | None = None, **kwargs: Any) -> Any:
+        """Start; a plugin of kubectl is called as people type it, ``kubectl nodeportsim``."""
+        called = Path(sys.argv[0]).stem
+        if prog_name is None and called.startswith(PLUGIN):
+            prog_name = f"kubectl {called.removeprefix(PLUGIN)}"
+        return super().main(*args, prog_name=prog_name, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn what it raises into a message and an exit code."""

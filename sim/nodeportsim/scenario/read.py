@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 import difflib
+import gc
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -206,7 +208,20 @@ def gather_files(paths: Sequence[str]) -> Known:
     InputError
         A file cannot be read, or holds what cannot be used; located.
     """
-    return gather(origin for path in paths for origin in _streamed(path))
+    with _without_collector():
+        return gather(origin for path in paths for origin in _streamed(path))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Turn Python's cycle collector off: it walks all that is kept again and again, a tenth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _streamed(path: str) -> Iterator[Origin]:
