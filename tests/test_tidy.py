@@ -58,6 +58,7 @@ FILE_TOUCHERS = (
     "scenario.read",
     "scenario.profile",
     "study.store",
+    "study.manifest",
     "calibrate",
     "report",
     "cli",

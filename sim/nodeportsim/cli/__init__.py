@@ -21,6 +21,7 @@ from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
 from nodeportsim.cli.validate import validate
+from nodeportsim.cli.verifying import runs, verify
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,6 +43,8 @@ for command in (
     validate,
     ports,
     explain,
+    verify,
+    runs,
     list_,
     schema,
 ):

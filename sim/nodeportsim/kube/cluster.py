@@ -322,7 +322,7 @@ def _cores(cpu: Field) -> int | None:
 
 def _is_ready(status: Field) -> bool:
     """Read the condition Ready; a manifest without conditions is one nobody has run yet."""
-    ready = [c["status"].text() for c in status["conditions"].items() if c["type"].text() == "Ready"]
+    ready = [condition["status"].text() for condition in status["conditions"].where("type", "Ready")]
     return ready in ([], ["True"])
 
 

@@ -75,6 +75,13 @@ class Field:
             raise self.error("must be a list")
         return [Field(item, "", self, f"[{n}]") for n, item in enumerate(self.value)]
 
+    def where(self, key: str, text: str) -> list[Field]:
+        """Enter a list: its items whose field `key` is `text`."""
+        if type(self.value) is list and all(type(item) is dict for item in self.value):
+            found = ((n, item) for n, item in enumerate(self.value) if item.get(key) == text)
+            return [Field(item, "", self, f"[{n}]") for n, item in found]
+        return [item for item in self.items() if item[key].text() == text]
+
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Read a map of texts, such as labels, sorted by key."""
         if self.value is not None and not isinstance(self.value, Mapping):

@@ -232,9 +232,15 @@ class _Text:
 
     def _explain(self) -> NoReturn:
         """Name the number that is not finite, or far too long: YAML's reader knows where it stands."""
-        _, end = _LAX.raw_decode(self.text, self._at)
-        documents(self.source(self._at, end))
-        self.refuse("holds a number that cannot be read")
+        while True:
+            try:
+                _, end = _LAX.raw_decode(self.text, self._at)
+            except json.JSONDecodeError:  # It is cut here, or not the only thing that is wrong.
+                if self.more():
+                    continue
+            else:
+                documents(self.source(self._at, end))
+            self.refuse("holds a number that is not finite, or far too long")
 
     def _count(self, place: int) -> tuple[int, int]:
         """Line and column in the file of a place in `text`, from 0; quick for places in rising order."""
