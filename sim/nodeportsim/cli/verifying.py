@@ -118,7 +118,8 @@ def _row(folder: Path) -> dict[str, Any]:
     row["run"] = folder.name
     try:
         found = stored(folder)
-        about, summary = found.about, found.summary or {}
+        summary = found.summary() if found.is_run else {}
+        about = summary.get("provenance") or found.manifest or {}
         row |= {name: about.get(name) for name in ("scenario", "version", "seed", "replications")}
         row["scenario"] = row["scenario"] or about.get("experiment")
         row["failed"] = (summary.get("requests") or {}).get("failed")

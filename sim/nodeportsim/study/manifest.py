@@ -15,7 +15,7 @@ from typing import Any
 
 from nodeportsim.errors import InputError
 
-NAME = "manifest.json"
+NAME, SUMMARY = "manifest.json", "summary.json"
 _MOST_BYTES = 64 * 2**20  # Of a file that is parsed: a summary is some ten kB.
 
 
@@ -45,18 +45,24 @@ class Stored:
         Where it stands.
     manifest
         None in folders written before there was one.
-    summary
-        ``summary.json``; None in the folder of an experiment.
     """
 
     folder: Path
     manifest: dict[str, Any] | None
-    summary: dict[str, Any] | None
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What made it: the provenance of a run, the manifest of an experiment."""
-        return (self.summary or {}).get("provenance") or self.manifest or {}
+    def is_run(self) -> bool:
+        """Whether it is a run's; else an experiment's."""
+        return (self.folder / SUMMARY).exists() or (self.manifest or {}).get("kind") == "run"
+
+    def summary(self) -> dict[str, Any]:
+        """Read the summary of a run; one that is damaged, or no run's, raises `InputError`."""
+        summary = _json(self.folder, SUMMARY)
+        if summary is None:
+            raise InputError("holds no summary of a run", field=str(self.folder))
+        if not isinstance(summary.get("provenance"), dict) or not isinstance(summary.get("requests"), dict):
+            raise InputError("is not a summary of a run", field=str(self.folder / SUMMARY))
+        return summary
 
     def changed(self) -> list[str]:
         """Compare the files with the manifest; list what is not as it was written."""
@@ -83,29 +89,23 @@ def stored(folder: Path) -> Stored:
     Raises
     ------
     InputError
-        It is no such folder, or a file of it is damaged.
+        It is no such folder, or its manifest is damaged.
     """
     if not folder.is_dir():
         raise InputError("is not a folder", field=str(folder))
-    manifest, summary = (_json(folder, name) for name in (NAME, "summary.json"))
-    if manifest is None and summary is None:
+    manifest = _json(folder, NAME)
+    if manifest is None and not (folder / SUMMARY).exists():
         hint = "a folder of results holds summary.json: nodeportsim runs lists those under runs/"
         raise InputError("holds no results", field=str(folder), hint=hint)
     files = {} if manifest is None else manifest.get("files")
     if not isinstance(files, dict) or not all(_is_inside(name) for name in files):
         raise InputError("is damaged: files must map names to hashes", field=str(folder / NAME))
-    if summary is not None and not _is_summary(summary):
-        raise InputError("is not a summary of a run", field=str(folder / "summary.json"))
-    return Stored(folder=folder, manifest=manifest, summary=summary)
+    return Stored(folder=folder, manifest=manifest)
 
 
 def _is_inside(name: str) -> bool:
     """Whether a name stays in its folder."""
     return not Path(name).is_absolute() and ".." not in Path(name).parts
-
-
-def _is_summary(value: dict[str, Any]) -> bool:
-    return isinstance(value.get("provenance"), dict) and isinstance(value.get("requests"), dict)
 
 
 def _json(folder: Path, name: str) -> dict[str, Any] | None:

@@ -61,9 +61,8 @@ def verify(
         found = stored(folder)
         if changed := found.changed():
             return Verdict(folder=name, answer="files changed", reasons=tuple(changed))
-        if found.summary is None:
-            return _experiment(found, engine, jobs, progress)
-        return _run(found, engine, jobs, progress)
+        again = _run if found.is_run else _experiment
+        return again(found, engine, jobs, progress)
     except InputError as error:
         return Verdict(folder=name, answer="cannot be verified", reasons=(str(error),))
 
@@ -77,7 +76,7 @@ def against(folder: Path, other: Path) -> Verdict:
         One of them cannot be read, or is no run.
     """
     pair = [stored(each) for each in (folder, other)]
-    first, second = (_summary(each) for each in pair)
+    first, second = (each.summary() for each in pair)
     rows = differences(first, second)
     notes = _notes(first[LEFT_OUT], second[LEFT_OUT])
     reasons = tuple(f"{each.folder}: {change}" for each in pair for change in each.changed())
@@ -85,16 +84,10 @@ def against(folder: Path, other: Path) -> Verdict:
     return Verdict(folder=str(folder), answer=answer, reasons=reasons, notes=notes, rows=rows)
 
 
-def _summary(found: Stored) -> dict[str, Any]:
-    if found.summary is None:
-        raise InputError("holds no summary of a run", field=str(found.folder))
-    return found.summary
-
-
 def _run(found: Stored, engine: Engine | None, jobs: int, progress: Progress | None) -> Verdict:
     from nodeportsim.scenario.read import read
 
-    before = _summary(found)
+    before = found.summary()
     scenario = read(found.folder / "scenario.yaml")
     outcome = run(scenario, engine=engine, jobs=jobs, progress=progress)
     after = json.loads(json.dumps(outcome.summary))
@@ -122,7 +115,7 @@ def _tables(found: Stored, outcome: Outcome) -> list[str]:
 def _experiment(found: Stored, engine: Engine | None, jobs: int, progress: Progress | None) -> Verdict:
     from nodeportsim.study.experiment import find, run_experiment
 
-    about = found.about
+    about = found.manifest or {}
     if about.get("kind") != "experiment":
         raise InputError(f"must be a {' or an '.join(KINDS)}", field=str(found.folder), got=about.get("kind"))
     plan, home = find(str(about.get("experiment")))
