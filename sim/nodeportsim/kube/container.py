@@ -89,6 +89,8 @@ def _probe(probe: Field) -> ReadinessProbe | None:
 
 
 def _sleep_s(hook: Field) -> int | None:
-    command = " ".join(word.text() for word in hook.at("exec", "command").items())
-    sleeps = _SLEEP.fullmatch(command)
-    return int(sleeps[1]) if sleeps else hook.at("sleep", "seconds").whole()
+    seconds = hook.at("sleep", "seconds").whole()
+    if seconds is not None:
+        return seconds
+    sleeps = _SLEEP.fullmatch(" ".join(word.text() for word in hook.at("exec", "command").items()))
+    return int(sleeps[1]) if sleeps else None

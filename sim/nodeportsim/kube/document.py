@@ -57,13 +57,14 @@ class Field:
         """Enter mappings in mappings: ``at("state", "waiting")``."""
         value = self.value
         for key in keys:
-            if type(value) is not dict or value is None:
+            if type(value) is dict:
+                value = value.get(key)
+            elif value is not None:
                 break
-            value = value.get(key)
         else:
             return Field(value, "", self, ".".join(keys))
         field = self
-        for key in keys:  # Something is missing or no mapping: step by step, an error names where.
+        for key in keys:  # Something on the way is no mapping: step by step, the error names it.
             field = field[key]
         return field
 
@@ -77,10 +78,15 @@ class Field:
 
     def where(self, key: str, text: str) -> list[Field]:
         """Enter a list: its items whose field `key` is `text`."""
-        if type(self.value) is list and all(type(item) is dict for item in self.value):
-            found = ((n, item) for n, item in enumerate(self.value) if item.get(key) == text)
-            return [Field(item, "", self, f"[{n}]") for n, item in found]
-        return [item for item in self.items() if item[key].text() == text]
+        if type(self.value) is not list:
+            return [item for item in self.items() if item[key].text() == text]
+        found = []
+        for n, item in enumerate(self.value):
+            if type(item) is not dict:
+                raise Field(item, "", self, f"[{n}]").error("must be a mapping")
+            if item.get(key) == text:
+                found.append(Field(item, "", self, f"[{n}]"))
+        return found
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Read a map of texts, such as labels, sorted by key."""
