@@ -225,6 +225,25 @@ def test_several_services_are_listed_and_the_others_are_counted(tmp_path: Path) 
         imported(what, None)
 
 
+def test_pods_of_others_are_passed_over_only_where_the_service_stands_before_them(tmp_path: Path) -> None:
+    objects = healthy()
+    stranger = pod(9, "node-1")
+    stranger["metadata"] |= {"name": "other-9", "labels": {"app": "other"}}
+    items = [*objects.values(), stranger]
+    first, last = (
+        from_text(json.dumps({"kind": "List", "items": each}))._replace(proxy=None)
+        for each in (items, items[::-1])
+    )
+    named = gather(
+        streamed.objects_of(io.BytesIO(json.dumps({"kind": "List", "items": items}).encode()), ""), "web"
+    )
+    assert (first.passed, last.passed, named.passed) == (0, 0, 1)
+    texts = [imported(each, "web") for each in (first, named)]
+    assert texts[0] == texts[1]
+    assert "4 Pods" in texts[0]
+    assert written(last, tmp_path)[1].service == written(named, tmp_path)[1].service
+
+
 def test_a_secret_is_passed_over_and_never_copied(tmp_path: Path) -> None:
     secret = {
         "apiVersion": "v1",

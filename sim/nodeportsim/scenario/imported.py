@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nodeportsim.errors import Location
-    from nodeportsim.kube.cluster import Cluster
     from nodeportsim.scenario.documents import Path
     from nodeportsim.scenario.gather import Known
 
@@ -75,7 +74,7 @@ def imported(
     _validate(whole)
     comments = _sources(known, whole) | {path: f"assumed: {_SHOWN[path]}" for path in assumed}
     head = [
-        f"A scenario of a cluster: {_counted(known.cluster)}.",
+        f"A scenario of a cluster: {_counted(known)}.",
         'Made from these objects alone. What they do not say is marked "assumed": set it.',
         *remarks,
     ]
@@ -162,12 +161,13 @@ def _sources(known: Known, whole: dict[str, Any]) -> dict[tuple[str, ...], str]:
     return found
 
 
-def _counted(cluster: Cluster) -> str:
+def _counted(known: Known) -> str:
+    cluster = known.cluster
     counts = {
         "Nodes": len(cluster.nodes),
         "Services": len(cluster.services),
         "service ports with endpoints": cluster.counts.ports,
-        "Pods": len(cluster.pods),
+        "Pods": len(cluster.pods) + known.passed,
         "Deployments": len(cluster.deployments),
     }
     ignored = Counter(title.partition(" ")[0] for title in cluster.ignored)
