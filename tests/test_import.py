@@ -26,8 +26,9 @@ from nodeportsim.scenario.read import gather_files, read
 if TYPE_CHECKING:
     from click.testing import Result
 
-FIVE = Path(__file__).parent / "golden" / "clusters" / "five-nodes.json"
-METRICS = Path(__file__).parent / "calibrate" / "data"
+ROOT = Path(__file__).parents[1]
+FIVE = ROOT / "tests" / "golden" / "clusters" / "five-nodes.json"
+METRICS = ROOT / "tests" / "calibrate" / "data"
 MIB = 2**20
 CHILD = """
 import resource, sys
@@ -125,6 +126,18 @@ def test_an_error_leaves_nothing_behind(folder: Path) -> None:
     assert answer.stderr == "error: nothere.json cannot be read: no such file or directory\n"
     assert call("--profile-out", "mine", given="").exit_code == 2
     assert not list(folder.iterdir())
+
+
+def test_the_page_shows_what_the_command_prints_and_what_was_measured() -> None:
+    page = (ROOT / "docs" / "import.md").read_text()
+    shown = re.search(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert shown
+    assert shown[1] == call(str(FIVE), "--service", "shop/login").stdout
+    largest = json.loads((ROOT / "results" / "benchmarks" / "imports.json").read_text())[-1]
+    assert (largest["nodes"], largest["services"], largest["pods"]) == (5_000, 50_000, 150_000)
+    assert f"is {largest['dump_mib']:,} MiB of text" in page
+    read_with = f"with {largest['cpu_s']:.0f} s of CPU and {largest['peak_mib']} MiB of memory"
+    assert read_with in " ".join(page.split())
 
 
 # As a plugin of kubectl.

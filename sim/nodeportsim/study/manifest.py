@@ -11,9 +11,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nodeportsim.errors import InputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 NAME, SUMMARY = "manifest.json", "summary.json"
 _MOST_BYTES = 64 * 2**20  # Of a file that is parsed: a summary is some ten kB.
@@ -101,6 +104,12 @@ def stored(folder: Path) -> Stored:
     if not isinstance(files, dict) or not all(_is_inside(name) for name in files):
         raise InputError("is damaged: files must map names to hashes", field=str(folder / NAME))
     return Stored(folder=folder, manifest=manifest)
+
+
+def csv_text(table: DataFrame) -> str:
+    """Write a table as it stands in a folder of results."""
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def _is_inside(name: str) -> bool:

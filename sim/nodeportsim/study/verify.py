@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nodeportsim.errors import InputError
 from nodeportsim.metrics.versions import LEFT_OUT, differences
-from nodeportsim.study.manifest import Stored, stored
+from nodeportsim.study.manifest import Stored, csv_text, stored
 from nodeportsim.study.run import run
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _tables(found: Stored, outcome: Outcome) -> list[str]:
     differing = []
     for name, table in outcome.tables.items():
         text = found.text(f"{name}.csv")
-        if text is not None and text != table.to_csv(index=False, lineterminator="\n"):
+        if text is not None and text != csv_text(table):
             differing.append(name)
     return differing
 
@@ -122,7 +122,7 @@ def _experiment(found: Stored, engine: Engine | None, jobs: int, progress: Progr
     again = run_experiment(
         plan, home, replications=about.get("replications"), engine=engine, jobs=jobs, progress=progress
     )
-    same = found.text("table.csv") == again.table.to_csv(index=False, lineterminator="\n")
+    same = found.text("table.csv") == csv_text(again.table)
     return Verdict(
         folder=str(found.folder),
         answer="identical" if same else "results differ",
