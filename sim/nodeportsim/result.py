@@ -78,7 +78,7 @@ class Result(Outcome):
         tables = self.tables
         render(self.summary, tables, folder, command=_AGAIN)
         for name, table in tables.items():
-            (folder / f"{name}.csv").write_text(csv_text(table), encoding="utf-8")
+            (folder / f"{name}.csv").write_text(csv_text(table), encoding="utf-8", newline="\n")
         (folder / "summary.json").write_text(as_json(self.summary), encoding="utf-8")
         (folder / "provenance.json").write_text(as_json(self.summary["provenance"]), encoding="utf-8")
         (folder / "scenario.yaml").write_text(write(self.scenario), encoding="utf-8")
@@ -115,7 +115,7 @@ def write_findings(
     from nodeportsim.report.figures import write
     from nodeportsim.study.experiment import conclusions
 
-    (folder / "table.csv").write_text(csv_text(findings.table), encoding="utf-8")
+    (folder / "table.csv").write_text(csv_text(findings.table), encoding="utf-8", newline="\n")
     (folder / "conclusions.md").write_text(conclusions(experiment, findings), encoding="utf-8")
     for figure, frame in findings.figures.items():
         write(figure, {"table": frame}, folder)

@@ -86,6 +86,11 @@ def test_a_run_is_identical_to_itself_and_its_manifest_names_every_file(run: Pat
     assert call("verify", str(run), "--engine", "simpy")[:2] == (0, f"{run}: identical\n")
 
 
+def test_another_engine_gives_the_same_verdict(run: Path) -> None:
+    assert json.loads((run / "summary.json").read_text())["provenance"]["engine"] == "simpy"
+    assert verify(run) == Verdict(folder=str(run), answer="identical")
+
+
 def test_every_file_that_is_truncated_changed_or_missing_is_named(made: Path, tmp_path: Path) -> None:
     for name in json.loads((made / NAME).read_text())["files"]:
         folder = Path(shutil.copytree(made, tmp_path / "copy", dirs_exist_ok=True))
@@ -243,7 +248,8 @@ def test_an_experiments_folder_is_verified_by_running_it_again(run: Path) -> Non
     (found / "table.csv").write_text("variant\n")
     assert again(found).answer == "files changed"
     write_manifest(found, {"kind": "experiment", "experiment": "more.yaml", "replications": None})
-    assert again(found).reasons == ("table table.csv differs",)
+    verdict = again(found)
+    assert (verdict.answer, verdict.reasons) == ("results differ", ("table table.csv differs",))
 
 
 def test_runs_are_listed_and_damaged_ones_are_named(run: Path) -> None:
