@@ -144,7 +144,7 @@ def announce_compilation(engine: str, quiet: bool) -> None:
     from nodeportsim.engine.cache import is_warm
 
     if engine == "compiled" and not quiet and sys.stderr.isatty() and not is_warm():
-        click.echo("compiling the simulation, once for this version: half a minute", err=True)
+        click.echo("compiling the simulation, once for this version: a minute", err=True)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 INTERPRETED_REQUESTS = 50_000
 """Up to here a run is interpreted if the kernel has not been compiled yet: at some 15,000 requests/s it ends
-long before the half minute that a cold compilation takes. The numbers are the same."""
+long before the minute that a cold compilation takes. The numbers are the same."""
 
 MEASURES = TOTALS
 """What can be measured in one replication, by name."""
