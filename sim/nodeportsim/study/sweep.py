@@ -226,13 +226,11 @@ def _kept(
 
 def _items(sweep: Sweep, numbers: Sequence[int], engine: Engine) -> Iterator[Item]:
     """Read the scenarios one by one, as they are wanted."""
-    profiles: dict[str, Any] = {}
-    made_by = versions()
+    profile_of, made_by = functools.cache(load_profile), versions()
     for number in numbers:
         try:
             scenario = sweep.read(sweep.points[number].sets)
-            name = scenario.cluster.profile
-            profile = profiles.setdefault(name, None) or profiles.setdefault(name, load_profile(name))
+            profile = profile_of(scenario.cluster.profile)
         except InputError as error:
             yield failure(number, without_place(error))
             continue

@@ -127,7 +127,8 @@ def _assert_usable(client: Any, address: str) -> None:
         hint = f"start some on the machines that are to work: dask worker {address} --nthreads 1"
         raise InputError("has no workers", field=f"the scheduler {address}", hint=hint) from None
     own = {name: value for name, value in versions().items() if name != "engine"}
-    for worker, told in client.get_versions(packages=list(own))["workers"].items():
+    libraries = [name for name in own if name != "python"]
+    for worker, told in client.get_versions(packages=libraries)["workers"].items():
         packages = {name: str(value) for name, value in told["packages"].items()}
         packages["python"] = ".".join(packages["python"].split(".")[:2])
         try:
@@ -141,7 +142,7 @@ def _submitted(client: Any, items: Iterator[Item], address: str) -> Iterator[Rec
     from distributed import as_completed
 
     futures: dict[Any, int] = {}
-    finished = as_completed()
+    finished = as_completed(loop=client.loop)
 
     def more() -> None:
         wanted = AHEAD * max(sum(client.nthreads().values()), 1)
