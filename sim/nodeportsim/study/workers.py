@@ -13,6 +13,11 @@ the same versions of nodeportsim, numpy and Python, or they are refused.
 
 from __future__ import annotations
 
+import functools
+import logging
+import os
+import threading
+import time
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +39,24 @@ AHEAD = 2  # Tasks that wait for each worker, so that it never does.
 def work(item: Item) -> Record:
     """Measure a point; what is a record already stays one."""
     return measured(item) if isinstance(item, Task) else item
+
+
+def work_for(parent: int, item: Item) -> Record:
+    """Measure a point in a process that must not outlive its parent, however that ends."""
+    _follow(parent)
+    return work(item)
+
+
+@functools.cache
+def _follow(parent: int) -> None:
+    """End this process once its parent has: nobody would tell it, and it would wait for tasks for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def local(items: Iterable[Item], *, jobs: int) -> Iterator[Record]:
@@ -75,7 +98,7 @@ def _several(items: Iterator[Item], jobs: int, begun: dict[int, Item]) -> Iterat
         pre_dispatch=AHEAD * jobs,
         return_as="generator_unordered",
     )
-    for record in parallel(delayed(work)(item) for item in items):
+    for record in parallel(delayed(work_for)(os.getpid(), item) for item in items):
         begun.pop(record["point"])
         yield record
 
@@ -106,6 +129,8 @@ def cluster(items: Iterable[Item], *, address: str) -> Iterator[Record]:
 
 
 def _client(address: str) -> Any:
+    # It logs tracebacks of what is an error message here.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         from distributed import Client
     except ImportError:
