@@ -263,7 +263,7 @@ def _estimated(sweep: Sweep, engine: Engine | None, jobs: int, *, yes: bool) -> 
     cpu_s = share * sum(expected_cpu_s(scenario, chosen) for scenario in tried)
     if cpu_s / jobs > LONGEST_S and not yes:
         took = format_long(cpu_s / jobs)
-        rule = f"takes some {took} on {jobs} at a time: more than an hour is only taken on with --yes"
+        rule = f"would take some {took}, {jobs} at a time: more than an hour is only taken on with --yes"
         hint = "fewer points or replications, shorter runs, more --jobs or a --scheduler take less"
         raise InputError(rule, field=f"{len(sweep.points):,} points", hint=hint)
     return chosen

@@ -124,6 +124,8 @@ def cluster(items: Iterable[Item], *, address: str) -> Iterator[Record]:
     try:
         _assert_usable(client, address)
         yield from _submitted(client, iter(items), address)
+    except OSError as error:  # Dask's own errors of a lost connection are some.
+        raise _gone(address) from error
     finally:
         client.close(timeout=PATIENCE_S)
 
@@ -182,12 +184,16 @@ def _submitted(client: Any, items: Iterator[Item], address: str) -> Iterator[Rec
         more()
 
 
+def _gone(address: str) -> InputError:
+    hint = "finished points are kept: start a scheduler and run the same command again"
+    return InputError("went away", field=f"the scheduler {address}", hint=hint)
+
+
 def _answer(future: Any, number: int, address: str) -> Record:
     from distributed import KilledWorker
 
     if future.status in {"cancelled", "lost"}:
-        hint = "finished points are kept: start a scheduler and run the same command again"
-        raise InputError("went away", field=f"the scheduler {address}", hint=hint)
+        raise _gone(address)
     try:
         record: Record = future.result()
     except KilledWorker:
