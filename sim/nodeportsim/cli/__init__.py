@@ -19,6 +19,7 @@ from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
+from nodeportsim.cli.sweeps import sweep
 from nodeportsim.cli.validate import validate
 
 
@@ -33,6 +34,7 @@ for command in (
     run,
     check,
     experiment,
+    sweep,
     incidents,
     diagnose,
     measure,

@@ -48,7 +48,7 @@ def exit_code(error: BaseException) -> int:
     """Say on stderr what went wrong, and give its exit code."""
     match error:
         case KeyboardInterrupt() | click.Abort():
-            click.echo("interrupted; nothing was written", err=True)
+            click.echo(f"interrupted; {str(error) or 'nothing was written'}", err=True)
             return INTERRUPTED
         case BrokenPipeError() | SystemExit():  # Rich makes a SystemExit of a broken pipe.
             _drop_stdout()

@@ -115,26 +115,49 @@ def run(
 
     parse(scenario.thresholds)  # A misspelt one is worth knowing before the work.
     chosen = choose_engine(scenario, engine)
-    assert_bounded(scenario, chosen)
     profile = load_profile(scenario.cluster.profile)
+    runs = replicate(scenario, profile, engine=chosen, jobs=jobs, progress=progress)
+    return Outcome(
+        scenario=scenario,
+        replications=runs.replications,
+        warmup_s=runs.warmup_s,
+        # Not `chosen`: a summary does not depend on what has been compiled before.
+        summary=_summary(
+            scenario, profile, runs.replications, runs.nominal, engine or DEFAULT, runs.warmup_s
+        ),
+        nominal=runs.nominal,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """The replications of a scenario, before anything is made of them; fields as in `Outcome`."""
+
+    replications: tuple[Replication, ...]
+    warmup_s: float
+    nominal: tuple[Replication, ...] = ()
+
+
+def replicate(
+    scenario: Scenario,
+    profile: Profile,
+    *,
+    engine: Engine,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Runs:
+    """Run all replications of a scenario and check their books; arguments and errors as in `run`."""
+    assert_bounded(scenario, engine)
     count = scenario.run.replications
     tasks = _tasks(scenario, profile)
-    pilot, warmup_s = _warm_up(scenario, chosen, tasks[0])
+    pilot, warmup_s = _warm_up(scenario, engine, tasks[0])
     done: list[Replication] = []
-    for replication in _replications(scenario, chosen, jobs, warmup_s, pilot, tasks):
+    for replication in _replications(scenario, engine, jobs, warmup_s, pilot, tasks):
         assert_conserved(replication, scenario)
         done.append(replication)
         if progress:
             progress(len(done), len(tasks))
-    replications, nominal = tuple(done[:count]), tuple(done[count:])
-    return Outcome(
-        scenario=scenario,
-        replications=replications,
-        warmup_s=warmup_s,
-        # Not `chosen`: a summary does not depend on what has been compiled before.
-        summary=_summary(scenario, profile, replications, nominal, engine or DEFAULT, warmup_s),
-        nominal=nominal,
-    )
+    return Runs(replications=tuple(done[:count]), warmup_s=warmup_s, nominal=tuple(done[count:]))
 
 
 def _tasks(scenario: Scenario, profile: Profile) -> list[Task]:
