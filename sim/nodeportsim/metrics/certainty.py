@@ -4,16 +4,16 @@ An interval of a difference comes from `intervals` (t of paired differences, or 
 Its p-value is that of a t test whose standard error is the interval's length from the estimate to the end
 that faces zero, over t. So an interval holds zero exactly where p is above 5 %, whatever made the interval.
 
-A table of k differences says something wrong in 1 - 0.95**k of the cases where nothing differs. Holm's step-down
-procedure (Holm 1979, Scand. J. Statist. 6, 65-70) keeps that at 5 % for the whole table, whatever the
-dependence of its rows: common random numbers make them dependent, and Dunnett's many-to-one test (1955,
-doi:10.1080/01621459.1955.10501294) assumes variants that are independent and spread alike.
+A table of k independent differences says something wrong in 1 - 0.95**k of the cases where nothing differs.
+Holm's step-down procedure (Holm 1979, Scand. J. Statist. 6, 65-70) keeps that at 5 % for the whole table,
+whatever the dependence of its rows: common random numbers make them dependent, and Dunnett's many-to-one
+test (1955, doi:10.1080/01621459.1955.10501294) assumes variants that are independent and spread alike.
 
 The best of many is found by screening (Nelson, Swann, Goldsman and Song 2001,
 doi:10.1287/opre.49.6.950.10019), with the variance of each paired difference in place of the sum of two
 variances, as common random numbers ask for (Kim and Nelson 2001, doi:10.1145/502109.502111): a variant
 is out when it is worse than another one at the level alpha / (variants - 1), one-sided. The best one is
-screened out only if one of its variants - 1 comparisons errs, so with probability of at most alpha (Bonferroni).
+screened out only if one of its variants - 1 comparisons errs: with probability of at most alpha (Bonferroni).
 Left out: a second stage that would run the survivors on until one is left.
 """
 
@@ -84,7 +84,7 @@ def word(difference: Estimate, adjusted: float | None) -> str:
     if adjusted is None:
         return "cannot tell"
     if difference.estimate == difference.low == difference.high == 0.0:
-        return "equal"
+        return "none seen"
     return "very sure" if adjusted <= VERY else "sure" if adjusted <= ALPHA else "cannot tell"
 
 
