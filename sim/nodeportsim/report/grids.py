@@ -116,6 +116,26 @@ def _value(value: float | None, limit: str) -> str:
     return seconds(value) if limit.endswith("s") else significant(value)
 
 
+def precision(summary: Summary) -> Grid:
+    """Widths asked for, and what they are; nothing where none was."""
+    found = summary.get("precision") or {"metrics": []}
+    rows = [
+        ["✓" if row["ok"] else "✗", row["name"], f"± {row['asked']}", _reached(row)]
+        for row in found["metrics"]
+    ]
+    title = f"Precision after {count(found['replications'])} replications" if rows else "Precision"
+    return Grid(title, ["", "metric", "asked", "reached"], rows)
+
+
+def _reached(row: Mapping[str, Any]) -> str:
+    half, estimate = row["half_width"], row["estimate"]
+    if half is None:
+        return NOTHING
+    if row["asked"].strip().endswith("%"):
+        return f"± {percent(half / abs(estimate))}" if estimate else NOTHING
+    return f"± {_value(half, row['asked'])}"
+
+
 def first_packet(summary: Summary) -> Grid:
     """How long establishing a connection takes."""
     times = summary["first_packet_s"]
@@ -187,6 +207,7 @@ def everything(summary: Summary) -> list[Grid]:
     made = [
         phases(summary),
         thresholds(summary),
+        precision(summary),
         failures(summary),
         recovery(summary),
         milestones(summary),

@@ -50,6 +50,7 @@ def show(summary: Mapping[str, Any], folder: Path | None = None, *, file: IO[str
     print_grid(console, grids.milestones(summary)._replace(title="Milestones, mean over replications"))
     _print_hottest(console, summary)
     _print_thresholds(console, grids.thresholds(summary))
+    print_grid(console, grids.precision(summary))
     console.print(Text.assemble(("why: ", "bold"), why(summary)))
     for sentence in summary["provenance"]["assumptions"]:
         console.print(Text.assemble(("assumed: ", "bold"), sentence))

@@ -137,6 +137,10 @@ def _baseline(asked: str | None, names: Sequence[str]) -> str:
 
 def _assert_comparable(scenarios: Mapping[str, Scenario]) -> None:
     """Refuse what would be no pairs, and a question compared with itself."""
+    for name, scenario in scenarios.items():
+        if scenario.run.precision:
+            rule = "must be empty to be compared: each variant would stop at another number of replications"
+            raise InputError(rule, field=f"run.precision of {name}")
     (first, one), *others = scenarios.items()
     if not others:
         raise InputError("has one value: nothing to compare it with", field="--vary", got=first)

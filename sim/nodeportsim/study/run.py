@@ -16,6 +16,7 @@ from nodeportsim.metrics.compare import TOTALS
 from nodeportsim.metrics.compare import compare as compare_replications
 from nodeportsim.metrics.timeline import SUCCEEDED, mser5
 from nodeportsim.study.limits import assert_bounded, expected_requests
+from nodeportsim.study.precision import Watch
 from nodeportsim.study.provenance import provenance, scenario_sha256
 from nodeportsim.study.uncertainty import sample
 
@@ -114,32 +115,39 @@ def run(
     from nodeportsim.scenario.profile import load_profile
 
     parse(scenario.thresholds)  # A misspelt one is worth knowing before the work.
+    watch = Watch(scenario.run)
     chosen = choose_engine(scenario, engine)
     assert_bounded(scenario, chosen)
     profile = load_profile(scenario.cluster.profile)
-    count = scenario.run.replications
-    tasks = _tasks(scenario, profile)
-    pilot, warmup_s = _warm_up(scenario, chosen, tasks[0])
-    done: list[Replication] = []
-    for replication in _replications(scenario, chosen, jobs, warmup_s, pilot, tasks):
-        assert_conserved(replication, scenario)
-        done.append(replication)
-        if progress:
-            progress(len(done), len(tasks))
-    replications, nominal = tuple(done[:count]), tuple(done[count:])
+    pilot, warmup_s = _warm_up(scenario, chosen, _tasks(scenario, profile, range(1))[0])
+    own: list[Replication] = []
+    nominal: list[Replication] = []
+    for size in watch.sizes:
+        numbers = range(len(own), size)
+        tasks = _tasks(scenario, profile, numbers)
+        done: list[Replication] = []
+        for replication in _replications(scenario, chosen, jobs, warmup_s, pilot, tasks):
+            assert_conserved(replication, scenario)
+            done.append(replication)
+            if progress:
+                progress(len(own) + len(nominal) + len(done), len(own) + len(nominal) + len(tasks))
+        own, nominal, pilot = own + done[: len(numbers)], nominal + done[len(numbers) :], None
+        if watch.enough(own, nominal):
+            break
     return Outcome(
         scenario=scenario,
-        replications=replications,
+        replications=tuple(own),
         warmup_s=warmup_s,
         # Not `chosen`: a summary does not depend on what has been compiled before.
-        summary=_summary(scenario, profile, replications, nominal, engine or DEFAULT, warmup_s),
-        nominal=nominal,
+        summary=_summary(scenario, profile, own, nominal, engine or DEFAULT, warmup_s)
+        | watch.summary(len(own)),
+        nominal=tuple(nominal),
     )
 
 
-def _tasks(scenario: Scenario, profile: Profile) -> list[Task]:
+def _tasks(scenario: Scenario, profile: Profile, numbers: range) -> list[Task]:
     """List the runs by number and prices: first any with drawn prices, then at the profile's values."""
-    plain = [(number, profile) for number in range(scenario.run.replications)]
+    plain = [(number, profile) for number in numbers]
     if not scenario.run.uncertainty:
         return plain
     return [(number, sample(scenario, profile, number)) for number, _ in plain] + plain
@@ -234,7 +242,7 @@ def _summary(
 
     summary = summarise(replications, nominal=nominal, causes=CAUSES, stages=STAGES, phases=PHASES)
     summary["thresholds"] = check(scenario.thresholds, summary)
-    summary["provenance"] = provenance(scenario, profile, engine, warmup_s)
+    summary["provenance"] = provenance(scenario, profile, engine, warmup_s, len(replications))
     return summary
 
 
@@ -260,7 +268,7 @@ def compare(a: Outcome, b: Outcome) -> pd.DataFrame:
     import pandas as pd
 
     runs_a, runs_b = a.scenario.run, b.scenario.run
-    if (runs_a.seed, runs_a.replications) != (runs_b.seed, runs_b.replications):
+    if (runs_a.seed, len(a.replications)) != (runs_b.seed, len(b.replications)):
         raise InputError("must have the same seed and replications to be compared", field="run")
     if runs_a.uncertainty != runs_b.uncertainty:
         raise InputError("must be the same to be compared", field="run.uncertainty")
