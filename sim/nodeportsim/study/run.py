@@ -57,6 +57,8 @@ class Outcome:
     nominal
         With ``run.uncertainty``, where each replication had prices of its own: the same ones at the profile's
         values.
+    pilot_latency_s
+        Mean latency in each second of the first run, where MSER-5 looked at it to find the warm-up.
     """
 
     scenario: Scenario
@@ -64,6 +66,7 @@ class Outcome:
     warmup_s: float
     summary: dict[str, Any]
     nominal: tuple[Replication, ...] = ()
+    pilot_latency_s: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         """Paste back: a run is a function of its scenario."""
@@ -72,9 +75,12 @@ class Outcome:
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Tidy tables by name, a unit in the name of each column that has one."""
-        from nodeportsim.metrics.tables import tables
+        from nodeportsim.metrics.tables import tables, warm_up
 
-        return tables(self.replications)
+        found = tables(self.replications)
+        if self.pilot_latency_s:
+            found["warm_up"] = warm_up(self.pilot_latency_s, self.replications, self.warmup_s)
+        return found
 
 
 DEFAULT: Engine = "compiled"
@@ -119,7 +125,8 @@ def run(
     chosen = choose_engine(scenario, engine)
     assert_bounded(scenario, chosen)
     profile = load_profile(scenario.cluster.profile)
-    pilot, warmup_s = _warm_up(scenario, chosen, _tasks(scenario, profile, range(1))[0])
+    first = _tasks(scenario, profile, range(1))[0]
+    pilot, warmup_s, pilot_latency_s = _warm_up(scenario, chosen, first)
     own: list[Replication] = []
     nominal: list[Replication] = []
     for size in watch.sizes:
@@ -142,6 +149,7 @@ def run(
         summary=_summary(scenario, profile, own, nominal, engine or DEFAULT, warmup_s)
         | watch.summary(len(own)),
         nominal=tuple(nominal),
+        pilot_latency_s=pilot_latency_s,
     )
 
 
@@ -153,8 +161,10 @@ def _tasks(scenario: Scenario, profile: Profile, numbers: range) -> list[Task]:
     return [(number, sample(scenario, profile, number)) for number, _ in plain] + plain
 
 
-def _warm_up(scenario: Scenario, engine: Engine, first: Task) -> tuple[Replication | None, float]:
-    """Decide what to leave out as warm-up; give the pilot too, where one ran and lost nothing.
+def _warm_up(
+    scenario: Scenario, engine: Engine, first: Task
+) -> tuple[Replication | None, float, tuple[float, ...]]:
+    """Decide what to leave out as warm-up; give the pilot, where one ran and lost nothing, and its series.
 
     What is declared counts. With events nothing is left out. Else MSER-5 on the mean latency of each second
     of the first run decides; a pilot that never settles, is too short to tell or has seconds without an
@@ -163,12 +173,15 @@ def _warm_up(scenario: Scenario, engine: Engine, first: Task) -> tuple[Replicati
     from nodeportsim.engine.simulate import simulate
 
     if scenario.run.warmup_s is not None or scenario.events:
-        return None, scenario.run.warmup_s or 0.0
+        return None, scenario.run.warmup_s or 0.0, ()
     number, prices = first
     pilot = simulate(scenario, number, engine=engine, profile=prices, warmup_s=0.0)
     answered = pilot.timeline[:, SUCCEEDED]
-    dropped_s = mser5(pilot.second_latency_ns / answered) if answered.all() else None
-    return (None, float(dropped_s)) if dropped_s else (pilot, 0.0)
+    if not answered.all():
+        return pilot, 0.0, ()
+    series = pilot.second_latency_ns / answered
+    dropped_s = mser5(series) or 0
+    return None if dropped_s else pilot, float(dropped_s), tuple((series * 1e-9).tolist())
 
 
 def _replications(
