@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _SUBTITLE = "Mean latency (ms) by second of intended arrival; below, what MSER-5 minimises"
-_LOG_FROM = 50.0  # Largest over smallest value: beyond it a linear axis shows the largest alone.
+_LOG_FROM = 20.0  # Largest over smallest value: beyond it a linear axis shows the largest alone.
 
 
 def frames(_summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
@@ -41,7 +41,8 @@ def text(table: DataFrame) -> Text:
     facts = f"the minimum of MSER-5 is at {lowest_s} s"
     if not dropped and lowest_s > 0:
         facts += ", in the second half: the run is too short to tell, or never settles"
-    caption = f"Thin: the first run, which decides; thick: mean of all replications from there on. {facts.capitalize()}."
+    lines = "Thin: the first run, which decides; thick: mean of all replications from there on."
+    caption = f"{lines} {facts[0].upper()}{facts[1:]}."
     return Text(title, caption, f"Mean latency by second and MSER-5. {title}; {facts}.")
 
 
