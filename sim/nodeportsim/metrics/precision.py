@@ -23,7 +23,7 @@ from nodeportsim.errors import InputError
 from nodeportsim.metrics.balance import balance
 from nodeportsim.metrics.intervals import FEWEST, Estimate, failed_ratio, quantile_interval, ratio_interval
 from nodeportsim.metrics.replication import PHASES
-from nodeportsim.metrics.summarise import DIGITS, QUANTILES
+from nodeportsim.metrics.summarise import QUANTILES, rounded
 from nodeportsim.metrics.thresholds import METRICS
 from nodeportsim.metrics.uncertainty import with_prices
 from nodeportsim.units import ratio
@@ -159,9 +159,9 @@ def reached(
         half, bound = _half(found), aim.bound
         if aim.relative:
             bound *= abs(found.estimate or 0.0)
-        row = {"name": aim.name, "asked": aim.width, "estimate": _rounded(found.estimate)}
-        row |= {"half_width": _rounded(half), "ok": half is not None and half <= bound}
-        rows.append(row if found.reason is None else row | {"reason": found.reason})
+        row = {"name": aim.name, "asked": aim.width, "estimate": found.estimate}
+        row |= {"half_width": half, "ok": half is not None and half <= bound}
+        rows.append(rounded(row if found.reason is None else row | {"reason": found.reason}))
     return rows
 
 
@@ -169,7 +169,3 @@ def _half(found: Estimate) -> float | None:
     if found.estimate is None or found.low is None or found.high is None:
         return None
     return max(found.high - found.estimate, found.estimate - found.low)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")

@@ -19,7 +19,7 @@ from nodeportsim.metrics.histogram import BEYOND
 from nodeportsim.metrics.intervals import FEWEST, Estimate
 from nodeportsim.metrics.observables import NAMES, observe
 from nodeportsim.metrics.replication import PHASES
-from nodeportsim.metrics.summarise import DIGITS, QUANTILES
+from nodeportsim.metrics.summarise import QUANTILES, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,7 +180,7 @@ def _row(
         "replications_needed": needed,
         "reason": found.difference.reason,
     }
-    return {name: float(f"{x:.{DIGITS}g}") if isinstance(x, float) else x for name, x in row.items()}
+    return dict(rounded(row))
 
 
 _ENDS = {"difference": "estimate", "low": "low", "high": "high"}

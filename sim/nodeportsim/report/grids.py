@@ -247,6 +247,9 @@ def limits(summary: Summary) -> Iterator[str]:
                 reasons.setdefault(interval["reason"], []).append(f"{name} {QUANTILES[quantile]}")
     for reason, names in reasons.items():
         yield f"{', '.join(names)}: {reason}."
+    if how := summary["latency_s"]["mean"].get("method"):
+        mean = summary["latency_s"]["mean"]
+        yield f"latency mean: interval by {how}, {mean['batches']} of {mean['batch_s']} s in one run."
     if not summary["requests"]["failed"]:
         yield (
             "No failure was seen; what bounds the failed share is the number of replications, not that of "

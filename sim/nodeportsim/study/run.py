@@ -254,9 +254,23 @@ def _summary(
     from nodeportsim.metrics.thresholds import check
 
     summary = summarise(replications, nominal=nominal, causes=CAUSES, stages=STAGES, phases=PHASES)
+    if len(replications) == 1 and not scenario.events and not nominal:
+        _by_batches(summary, replications[0], warmup_s)
     summary["thresholds"] = check(scenario.thresholds, summary)
     summary["provenance"] = provenance(scenario, profile, engine, warmup_s, len(replications))
     return summary
+
+
+def _by_batches(summary: dict[str, Any], replication: Replication, warmup_s: float) -> None:
+    """Give the mean latency and the failed share of one run in steady state an interval by batch means."""
+    from nodeportsim.metrics.batches import of_run
+    from nodeportsim.metrics.summarise import rounded
+
+    found = rounded(of_run(replication, warmup_s))
+    for whole in (summary, *summary["phases"].values()):
+        whole["latency_s"]["mean"] = found["latency_s.mean"]
+    for phase in summary["phases"].values():
+        phase["failed_ratio"] = found.get("failed_ratio", phase["failed_ratio"])
 
 
 def compare(a: Outcome, b: Outcome) -> pd.DataFrame:
