@@ -34,7 +34,7 @@ def with_replicas(count: int) -> Scenario:
 def test_a_row_is_the_paired_difference_of_its_metric() -> None:
     slow, fast = variant("slow", service_s=0.010), variant("fast", service_s=0.005)
     rows = {row["metric"]: row for row in differences([slow, fast], slow, METRICS)}
-    a, b = (v.own.values["latency_s.mean"] for v in (slow, fast))
+    a, b = (v.own.measured["latency_s.mean"] for v in (slow, fast))
     mean = paired_difference(a, b)
     assert rows["latency_s.mean"]["difference"] == pytest.approx(mean.estimate, rel=1e-8)
     assert rows["latency_s.mean"]["low_ratio"] == pytest.approx(mean.low / a.mean(), rel=1e-8)
@@ -76,7 +76,7 @@ def test_a_metric_that_some_replications_lack_is_compared_in_the_others() -> Non
     """A replication without a failure has no first second of an outage."""
     pairs = (("a", 1), ("b", 2))
     variants = [variant(n, 20, ("outage.lost",), fault=(1.0, 1.02), nodes=8, seed=s) for n, s in pairs]
-    values = [v.own.values["outage.lost"] for v in variants]
+    values = [v.own.measured["outage.lost"] for v in variants]
     known = np.isfinite(values[0]) & np.isfinite(values[1])
     assert 0 < known.sum() < 20
     (row,) = differences(variants, variants[0], ("outage.lost",))

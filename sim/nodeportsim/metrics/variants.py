@@ -52,13 +52,13 @@ class Sample:
 
     Parameters
     ----------
-    values
+    measured
         By metric, shape (replications,); NaN where a replication cannot carry it.
     histograms
         By the beginning of a quantile's name, shape (replications, buckets).
     """
 
-    values: dict[str, Floats]
+    measured: dict[str, Floats]
     histograms: dict[str, Counts]
 
 
@@ -77,7 +77,7 @@ def sample(replications: Sequence[Replication], metrics: Sequence[str]) -> Sampl
     rows = [observe(replication) for replication in replications]
     families = dict.fromkeys(family for name in metrics if (family := _quantile(name)[0]))
     return Sample(
-        values={name: np.array([row[name] for row in rows]) for name in metrics},
+        measured={name: np.array([row[name] for row in rows]) for name in metrics},
         histograms={name: np.stack([_histogram(r, name) for r in replications]) for name in families},
     )
 
@@ -109,7 +109,7 @@ def pair(a: Variant, b: Variant, metric: str) -> Pair:
         counts = [part.histograms[family] for part in samples]
         found = paired_quantile(counts[0], counts[1], q, tuple(counts[2:]))
     else:
-        values = [part.values[metric] for part in samples]
+        values = [part.measured[metric] for part in samples]
         found = paired_mean(values[0], values[1], tuple(values[2:]))
     a.pairs[b.name, metric] = found
     return found
@@ -147,7 +147,7 @@ def differences(variants: Sequence[Variant], baseline: Variant, metrics: Sequenc
 
 
 def _runs(variant: Variant) -> int:
-    return len(next(iter(variant.own.values.values())))
+    return len(next(iter(variant.own.measured.values())))
 
 
 def _row(

@@ -47,7 +47,9 @@ def grids(comparison: Row) -> Iterator[Grid]:
         yield Grid(f"{name} against {baseline}", head, body)
     if len({row["variant"] for row in rows}) > 1:
         body = [[metric_name(row["metric"]), *_best(row)] for row in comparison["best"]]
-        yield Grid("Which is best", ["", "best", "confidence", "may be best (95 %)"], body)
+        yield Grid(
+            "Which is best, each metric by itself", ["", "best", "confidence", "may be best (95 %)"], body
+        )
 
 
 def _cells(row: Row) -> list[str]:
@@ -92,6 +94,11 @@ def notes(comparison: Row) -> Iterator[str]:
     if any(row["sure"] == "none seen" for row in rows):
         bound = percent(zero_bound(runs))
         yield f"None seen: equal in each of {runs} replications; at most {bound} of such would differ (95 %)."
+    for row in comparison["controlled"]:
+        yield (
+            f"{row['variant']}, mean latency with control variates (arrivals, work): {duration(row)}, "
+            f"{times(row['width_ratio'])} as wide."
+        )
     ratios = [row["variance_ratio"] for row in rows if row["variance_ratio"]]
     if ratios:
         worth = median(ratios)

@@ -52,6 +52,8 @@ def phases(summary: Summary) -> Grid:
     ]
     for key, name in QUANTILES.items():
         rows.append([f"latency {name}", *(duration(part["latency_s"].get(key)) for part in columns.values())])
+    if found := summary.get("control_variates"):
+        rows.append(["... with control variates", duration(found["latency_s.mean"])])
     return Grid(title, ["", *columns], rows)
 
 

@@ -11,21 +11,27 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nodeportsim.errors import InputError
 from nodeportsim.metrics.variants import Variant, assert_known, best, differences, sample
+from nodeportsim.study.control import controlled_difference, controls
 from nodeportsim.study.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from nodeportsim.engine.simulate import Engine
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.run import Outcome
 
+    Floats = NDArray[np.float64]
     Progress = Callable[[int, int], None]
 
+MEAN = "latency_s.mean"
 SHARED = ("seed", "replications", "uncertainty")
 """What variants must have in common to be pairs, of `run`."""
 KEPT = ("scenario", "scenario_sha256", "profile", "profile_sha256", "warmup_s")
@@ -44,6 +50,8 @@ class Comparison:
         A row a variant and metric (`nodeportsim.metrics.variants.differences`).
     best
         A row a metric (`nodeportsim.metrics.variants.best`).
+    controlled
+        A row a variant: the difference of the mean latency by control variates, where that is narrower.
     provenance
         Where the numbers come from.
     """
@@ -51,6 +59,7 @@ class Comparison:
     baseline: str
     differences: list[dict[str, Any]]
     best: list[dict[str, Any]]
+    controlled: list[dict[str, Any]]
     provenance: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,17 +115,19 @@ def compare_scenarios(
     base = _baseline(baseline, names)
     _assert_comparable(scenarios)
     wanted = assert_known(metrics)
-    variants, provenances = [], {}
+    variants, provenances, inputs = [], {}, {}
     for name, scenario in scenarios.items():
         outcome = run(scenario, engine=engine, jobs=jobs)
         variants.append(variant_of(name, outcome, wanted))
         provenances[name] = outcome.summary["provenance"]
+        inputs[name] = controls(scenario, outcome.replications, outcome.warmup_s)
         if progress:
             progress(len(variants), len(scenarios))
     return Comparison(
         baseline=base,
         differences=differences(variants, variants[names.index(base)], wanted),
         best=best(variants, wanted),
+        controlled=_controlled(variants, variants[names.index(base)], inputs) if MEAN in wanted else [],
         provenance=_provenance(provenances),
     )
 
@@ -125,6 +136,21 @@ def variant_of(name: str, outcome: Outcome, metrics: Sequence[str]) -> Variant:
     """Keep of an outcome what a comparison needs: a replication takes a megabyte."""
     nominal = sample(outcome.nominal, metrics) if outcome.nominal else None
     return Variant(name=name, own=sample(outcome.replications, metrics), nominal=nominal)
+
+
+def _controlled(
+    variants: Sequence[Variant], baseline: Variant, inputs: Mapping[str, Floats | None]
+) -> list[dict[str, Any]]:
+    """Compare mean latencies less what arrivals and work explain, where their expectation is exact."""
+    rows = []
+    for variant in variants:
+        mine, theirs = inputs[variant.name], inputs[baseline.name]
+        if variant is baseline or mine is None or theirs is None:
+            continue
+        sides = (baseline.own.measured[MEAN], variant.own.measured[MEAN])
+        if found := controlled_difference(*sides, np.hstack([theirs, mine])):
+            rows.append({"variant": variant.name, "metric": MEAN, **found})
+    return rows
 
 
 def _baseline(asked: str | None, names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from nodeportsim.errors import InputError, NodePortSimError
 from nodeportsim.metrics.compare import TOTALS
 from nodeportsim.metrics.compare import compare as compare_replications
 from nodeportsim.metrics.timeline import SUCCEEDED, mser5
+from nodeportsim.study.control import controlled_latency
 from nodeportsim.study.limits import assert_bounded, expected_requests
 from nodeportsim.study.precision import Watch
 from nodeportsim.study.provenance import provenance, scenario_sha256
@@ -147,6 +148,7 @@ def run(
         warmup_s=warmup_s,
         # Not `chosen`: a summary does not depend on what has been compiled before.
         summary=_summary(scenario, profile, own, nominal, engine or DEFAULT, warmup_s)
+        | controlled_latency(scenario, own, warmup_s)
         | watch.summary(len(own)),
         nominal=tuple(nominal),
         pilot_latency_s=pilot_latency_s,
