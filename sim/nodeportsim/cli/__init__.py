@@ -12,6 +12,7 @@ from __future__ import annotations
 import rich_click as click
 
 from nodeportsim.cli.answers import check, experiment, run
+from nodeportsim.cli.compare import compare
 from nodeportsim.cli.diagnose import diagnose
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
@@ -33,6 +34,7 @@ def main() -> None:
 for command in (
     run,
     check,
+    compare,
     experiment,
     sweep,
     incidents,

@@ -106,6 +106,10 @@ class Replication(Protocol):
         """Offered, succeeded, failed by cause in each second, shape (seconds, 2 + causes)."""
 
     @property
+    def second_latency_ns(self) -> Counts:
+        """Summed latency of the requests that arrived in each second and succeeded, shape (seconds,)."""
+
+    @property
     def phases(self) -> Counts:
         """Offered, succeeded, failed, shape (phases, 3)."""
 

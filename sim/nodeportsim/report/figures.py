@@ -24,6 +24,7 @@ from nodeportsim.report.plots import (
     stages,
     survival,
     timeline,
+    warm_up,
 )
 
 if TYPE_CHECKING:
@@ -106,6 +107,12 @@ PLOTS = {
         frames=stages.frames,
         text=stages.text,
         draw=stages.draw,
+    ),
+    "warm_up": Plot(
+        question="How much of the beginning was left out, and why?",
+        frames=warm_up.frames,
+        text=warm_up.text,
+        draw=warm_up.draw,
     ),
     "first_packet_cost": _curve("What do many Services cost a new connection?", curves.FIRST_PACKET_COST),
     "hottest_pod": _curve("How many connections make the load even?", curves.HOTTEST_POD),
