@@ -37,6 +37,8 @@ BUSIEST = 0.85
 """Utilisation up to which the quantiles are claimed."""
 WIDEST_SCV = 4.0
 """Squared coefficient of variation of the service time up to which they are claimed."""
+RARE_OVERLOAD = 0.01
+"""Share of the requests that may meet an overloaded pod where the others are spoken of."""
 _RARE = 1e-6
 
 
@@ -120,6 +122,11 @@ class Pods:
     def utilisation(self, load_rps: float) -> float:
         """Share of the workers' time that is taken."""
         return load_rps * self.law.mean_s / self.workers
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether each pod can do what it is given, but for rare ones."""
+        return sum(weight for load, weight in self._parts if self.utilisation(load) >= 1) < RARE_OVERLOAD
 
     @cached_property
     def mean_s(self) -> float:
