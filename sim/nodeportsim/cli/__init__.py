@@ -19,6 +19,7 @@ from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
+from nodeportsim.cli.sizing import capacity, size
 from nodeportsim.cli.validate import validate
 
 
@@ -32,6 +33,8 @@ def main() -> None:
 for command in (
     run,
     check,
+    size,
+    capacity,
     experiment,
     incidents,
     diagnose,

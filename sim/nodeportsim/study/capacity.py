@@ -1,12 +1,13 @@
 """From a scenario to the closed forms of its capacity: what each resource carries, how long requests take.
 
 The use of every resource is taken where it is hottest. Prices of new connections and packets are those the
-engine charges, for rules counted at the mean position and the mean rank of an endpoint; what follows from them
-is `nodeportsim.theory.capacity` and `nodeportsim.theory.stations` alone, which know no engine.
+engine charges, for rules counted at the mean position and the mean rank of an endpoint; what follows from
+them is `nodeportsim.theory.capacity` and `nodeportsim.theory.stations` alone, which know no engine.
 
-Where connections enter: by the first record, a list or a virtual IP all at the first node, else evenly over the
-nodes (under policy Local, behind a balancer that checks healthCheckNodePort, over those with pods). Left out:
-what a retry adds, custom entry policies (taken as even), session affinity, ipvs' rotation (taken as random).
+Where connections enter: by the first record, a list or a virtual IP all at the first node, else evenly over
+the nodes (under policy Local, behind a balancer that checks healthCheckNodePort, over those with pods). Left
+out: what a retry adds, custom entry policies (taken as even), session affinity, ipvs' rotation (taken as
+random).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ BUSY_CONNECTION = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Wire:
-    """What a scenario does not say of a node's link: bytes of a request and its answer, what the link carries."""
+    """What a scenario does not say: bytes of a request and its answer, what a node's link carries."""
 
     request_bytes: float = 1024.0
     response_bytes: float = 10 * 1024.0
@@ -108,7 +109,9 @@ class Capacity:
     @cached_property
     def connections(self) -> float:
         """New connections per request."""
-        return sum(self._churn(group) * self._rate_rps(group) for group in self.scenario.clients) / self.rate_rps
+        return (
+            sum(self._churn(group) * self._rate_rps(group) for group in self.scenario.clients) / self.rate_rps
+        )
 
     def _churn(self, group: Clients) -> float:
         """New connections per request of one group: after so many requests, at an age, after an idle time."""
@@ -167,15 +170,16 @@ class Capacity:
             return f"arrivals are {group.arrivals}, not Poisson"
         if self.scenario.service.session_affinity != "None":
             return "session affinity"
-        if self.standing:
-            each_rps = self.rate_rps / self.standing
-            if each_rps * (self.law.mean_s + self.path_s) > BUSY_CONNECTION:
-                return "requests wait for their connection"
-            if self.scenario.service.external_traffic_policy == "Local":
-                return "kept connections under policy Local"
-            if self.scenario.cluster.proxy.mode == "ipvs":
-                return "kept connections, rotated by ipvs"
-        return self.pods.claim
+        return (self._claim_kept() if self.standing else None) or self.pods.claim
+
+    def _claim_kept(self) -> str | None:
+        """Why kept connections are no plain balls in bins here."""
+        each_rps = self.rate_rps / self.standing
+        if each_rps * (self.law.mean_s + self.path_s) > BUSY_CONNECTION:
+            return "requests wait for their connection"
+        if self.scenario.service.external_traffic_policy == "Local":
+            return "kept connections under policy Local"
+        return "kept connections, rotated by ipvs" if self.scenario.cluster.proxy.mode == "ipvs" else None
 
     def latency_quantile_s(self, quantile: float) -> float:
         """Latency that a share `quantile` of the requests does not exceed; see `claim`."""
@@ -261,7 +265,9 @@ class Capacity:
     def _client_ports(self, group: Clients) -> Resource:
         """Ports of one address towards one node: of a client, or of the balancer in front of all of them."""
         given, balanced = group.source_ports, group.entry.policy == "balancer"
-        everywhere = 1 / self.scenario.cluster.nodes if balanced or group.entry.policy in SPREADS_EACH else 1.0
+        everywhere = (
+            1 / self.scenario.cluster.nodes if balanced or group.entry.policy in SPREADS_EACH else 1.0
+        )
         held_s = given.hold_s if given else CLIENT_HOLD_S
         each = everywhere / (1 if balanced else addresses(group))
         return capacity.client_ports(

@@ -1,19 +1,19 @@
 """How many nodes and pods: the cheapest designs that keep to the limits, also with a node or a zone lost.
 
-A *family* is a number of nodes with a mode, policies and workers; in it the smallest feasible number of pods is
-sought. Families come in the order of the cost below which they cannot be (`floor`), and the search ends where
-that is more than the fifth answer costs: so nothing cheaper is left out but families with more pods than they
-need. What is feasible is decided by simulation alone (`nodeportsim.study.trial`); closed forms screen (`floor`,
-never above what the simulator accepts) and say where to look first (`guess`).
+A *family* is a number of nodes with a mode, policies and workers; in it the smallest feasible number of pods
+is sought. Families come in the order of the cost below which they cannot be (`floor`), and the search ends
+where that is more than the fifth answer costs: nothing cheaper is left out but families with more pods than
+they need. What is feasible is decided by simulation alone (`nodeportsim.study.trial`) but for slow resources;
+closed forms screen (never what the simulator accepts) and say where to look first.
 
-Confidence is 95 % for each interval, by itself: a design is taken for feasible by error in at most one of forty
-cases a measure. Many designs are tried and the cheapest is taken, so where several lie at the frontier the
-chance that the one named is a little beyond it is larger than that; its neighbours in the table show by how much.
+Confidence is 95 % for each interval, by itself: a design is taken for feasible by error in at most one of
+forty cases a measure and look. Many designs are tried and the cheapest is taken, so where several lie at the
+frontier the chance that the one named is a little beyond it is larger than that; its neighbours in the table
+show by how much.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -175,11 +175,14 @@ class _Search:
     def _expected(self, design: Design) -> bool:
         states = self._trial(design).states
         forms = states[0].forms
-        return all(
-            limit.keeps(forms.latency_quantile_s(QUANTILES[limit.name]))
-            for limit in self.question.bench.slo
-            if limit.name in QUANTILES
-        ) and forms.pods.is_stable
+        return (
+            all(
+                limit.keeps(forms.latency_quantile_s(QUANTILES[limit.name]))
+                for limit in self.question.bench.slo
+                if limit.name in QUANTILES
+            )
+            and forms.pods.is_stable
+        )
 
     def _keeps(self, design: Design) -> bool:
         """Whether it is feasible in its steady states as far as more pods can help."""
@@ -237,7 +240,7 @@ def screened(trial: Trial) -> str | None:
 
 
 def _least_s(state: State, measure: str) -> float:
-    """Bound a latency from below: the work itself, and the backlog of what is more than all workers can do."""
+    """Bound a latency from below: the work itself, and the backlog where it is too much for all workers."""
     forms = state.forms
     if measure not in {*QUANTILES, "mean"} or not _plain(forms):
         return 0.0
@@ -250,7 +253,9 @@ def _least_s(state: State, measure: str) -> float:
 def _plain(forms: Capacity) -> bool:
     """Whether every request is done once and in full: no copies, nothing held back, nothing rejected."""
     groups, pods = forms.scenario.clients, forms.scenario.pods
-    tricks = [g.hedge.max or g.breaker.failures or g.ejection.failures or g.entry.attempt_delay_s for g in groups]
+    tricks = [
+        g.hedge.max or g.breaker.failures or g.ejection.failures or g.entry.attempt_delay_s for g in groups
+    ]
     return not any(tricks) and pods.overload == "queue" and all(g.arrivals == "poisson" for g in groups)
 
 

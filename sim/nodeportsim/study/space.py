@@ -14,6 +14,8 @@ from nodeportsim.scenario.spec import Mode, Scenario
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nodeportsim.study.survive import Loss
+
 POLICIES = ("Cluster", "Local")
 ENTRIES = tuple(
     name for name in get_args(Entry.model_fields["policy"].annotation) if name not in {"custom", "own-node"}
@@ -178,13 +180,15 @@ def parse_numbers(text: str, field: str, most: int) -> tuple[int, ...]:
     return tuple(sorted({n for part in parts for n in parse_range(part, field, most)}))
 
 
-def space_of(scenario: Scenario, given: Mapping[str, str | None]) -> Space:
+def space_of(scenario: Scenario, given: Mapping[str, str | None], loss: Loss | None = None) -> Space:
     """Make the space of options; what is not given stays as the scenario has it.
 
     Parameters
     ----------
     given
         ``nodes, pods, workers, modes, policies, entries`` as they were typed.
+    loss
+        What must be survived: refused where no design has more.
     """
     entry = scenario.clients[0].entry.policy
 
@@ -193,8 +197,12 @@ def space_of(scenario: Scenario, given: Mapping[str, str | None]) -> Space:
         return (now,) if typed is None else parse_names(typed, f"--{name}", known)
 
     workers = given.get("workers")
+    nodes = parse_range(given.get("nodes") or "2..20", "--nodes", MOST_NODES)
+    there = nodes[-1] if loss is None or loss.kind == "node" else len(set(scenario.cluster.zone_names))
+    if loss is not None and loss.count >= there:
+        raise InputError(f"leaves none of at most {there} {loss.kind}s", field="--survive", got=str(loss))
     return Space(
-        nodes=parse_range(given.get("nodes") or "2..20", "--nodes", MOST_NODES),
+        nodes=nodes,
         pods=parse_range(given.get("pods") or "2..60", "--pods", MOST_PODS),
         workers=(scenario.pods.workers,)
         if workers is None

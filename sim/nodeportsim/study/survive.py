@@ -3,7 +3,7 @@
 After detection the endpoints on lost nodes are out of all rules, and the clients, or what stands in front of
 them, know the nodes that are left. Nothing is rescheduled: pods on a lost node stay bound to it for the
 toleration of 300 s (k8s:plugin/pkg/admission/defaulttolerationseconds), and the question is whether what is
-left carries the load until then. The worst nodes are lost, those with the most pods; of zones the one with most.
+left carries the load until then. The worst nodes are lost, those with the most pods; of zones likewise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One design on trial: does it keep to the limits with all nodes up, and with some of them lost?
+"""One design on trial: whether it keeps to the limits with all nodes up, and with some of them lost.
 
 The rule, the same for a search and for trying everything: a design is feasible when every slow resource
 (conntrack, ports: `SLOW`) has room in closed form, and the upper end of the 95 % interval of every measure
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 LOOKS = (2, 10, 40)
 """Replications of the first, second and third look."""
-DURING_REPLICATIONS = 10
+LOOKS_DURING = (1, 10)
+"""... of a failure, which takes longer."""
 REQUESTS = 5000
 """A replication holds about so many requests, if the scenario's duration allows."""
 SHORTEST_S = 5.0
@@ -118,15 +119,7 @@ class State:
     @cached_property
     def judged(self) -> tuple[Judged, ...]:
         """Judge every limit, with as many replications as that takes."""
-        runs: list[Replication] = []
-        found: tuple[Judged, ...] = ()
-        for look in LOOKS:
-            runs += replicate(self.scenario, range(len(runs), look), self.bench)
-            found = tuple(limit.judge(runs) for limit in self.bench.slo)
-            verdicts = {one.verdict for one in found}
-            if "fails" in verdicts or verdicts == {"holds"}:
-                break
-        return found
+        return judged(self.bench.slo, self.scenario, self.bench, LOOKS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +159,7 @@ class Trial:
         if not self.bench.during:
             return ()
         scenario = failing(self.scenario, self.lost, FAULT_AT_S)
-        runs = list(replicate(scenario, range(DURING_REPLICATIONS), self.bench))
-        return tuple(limit.judge(runs) for limit in self.bench.during)
+        return judged(self.bench.during, scenario, self.bench, LOOKS_DURING)
 
     @property
     def reason_during(self) -> str | None:
@@ -186,15 +178,29 @@ class Trial:
                     yield said(one, state.where)
 
 
+def judged(
+    limits: Sequence[Limit], scenario: Scenario, bench: Bench, looks: Sequence[int]
+) -> tuple[Judged, ...]:
+    """Judge limits, with more replications at each look as long as something is open."""
+    runs: list[Replication] = []
+    found: tuple[Judged, ...] = ()
+    for look in looks:
+        runs += replicate(scenario, range(len(runs), look), bench)
+        found = tuple(limit.judge(runs) for limit in limits)
+        verdicts = {one.verdict for one in found}
+        if "fails" in verdicts or verdicts == {"holds"}:
+            break
+    return found
+
+
 def said(one: Judged, where: str) -> str:
     """Say what a measure was where it does not keep to its limit."""
     estimate, limit = one.estimate, one.limit
     if estimate.estimate is None:
         return f"{limit.name} {limit.text} cannot be told {where}: {estimate.reason}"
     if one.verdict == "open" and estimate.high is not None:
-        return (
-            f"{limit.name} {limit.text} is not sure {where}: {estimate.estimate:.4g}, up to {estimate.high:.4g}"
-        )
+        found = f"{estimate.estimate:.4g}, up to {estimate.high:.4g}"
+        return f"{limit.name} {limit.text} is not sure {where}: {found}"
     return f"{limit.name} is {estimate.estimate:.4g} {where}, must be {limit.text}"
 
 

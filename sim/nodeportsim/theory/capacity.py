@@ -119,7 +119,7 @@ class Spread:
 
     @property
     def hottest_pod_ratio(self) -> float:
-        """Share of all connections that the pod with the largest one is offered, by design and not by luck."""
+        """Largest share of all connections that a pod is offered, by design and not by luck."""
         if self.policy == "Local":
             return max(balance.local_shares(self.pods_by_node, self.entry_ratios))
         return 1 / sum(self.pods_by_node)
@@ -152,7 +152,7 @@ class Spread:
         return max(enter * (2 - here) + (1 - enter) * away for enter, here, away in self._nodes())
 
     def _nodes(self) -> list[tuple[float, float, float]]:
-        """For each node: share that enters, chance that its pod is here, chance that another's pod is here."""
+        """For each node: share that enters, chance that its pod is here, that another's pod is here."""
         pods = sum(self.pods_by_node)
         if self.policy == "Local":
             return [(enter, 1.0, 0.0) for enter in self.entry_ratios]
@@ -174,7 +174,7 @@ def node_cpu(
         per_rps=connections * connect_s + request_s,
         rate_rps=rate_rps,
         ceiling=cores,
-        source="prices of the profile, rules counted",
+        source="profile: prices of the rules counted",
         claim="many connections, so that cores are hashed to evenly; kernel work only",
     )
 
@@ -222,7 +222,7 @@ def conntrack(
         per_rps=visits * connections * lifetime_s,
         rate_rps=rate_rps,
         ceiling=entries,
-        source="nf_conntrack_max; TIME_WAIT 120 s",
+        source="kernel: nf_conntrack_max, TIME_WAIT",
         claim="after a TIME_WAIT at this rate; entries in TIME_WAIT are not reused",
     )
 
@@ -246,7 +246,7 @@ def masquerade_ports(
         per_rps=pair_ratio * connections * held_s,
         rate_rps=rate_rps,
         ceiling=ports,
-        source="nf_nat_core.c: 1024-65535 per node and pod",
+        source="kernel: nf_nat_core.c, 1024-65535 a node and pod",
         claim="SYNs are lost from 92 % on",
         simulated=simulated,
     )
@@ -272,7 +272,7 @@ def client_ports(
         per_rps=pair_ratio * connections * held_s,
         rate_rps=rate_rps,
         ceiling=ports,
-        source="ip_local_port_range 32768-60999; TIME_WAIT 60 s",
+        source="kernel: ip_local_port_range 32768-60999, TIME_WAIT 60 s",
         claim="clients close first",
         simulated=simulated,
     )
@@ -340,7 +340,7 @@ def programming(churn_rps: float, *, sync_s: float, min_sync_period_s: float) ->
         fixed=churn_rps,
         rate_rps=0.0,
         ceiling=1 / max(sync_s + min_sync_period_s, 1e-9),
-        source="sync prices of the profile, minSyncPeriod",
+        source="profile: sync prices; minSyncPeriod",
         claim="beyond it nothing breaks: a change takes up to twice as long",
     )
 
@@ -354,7 +354,7 @@ def node_ports(used: int, ports: int = NODE_PORTS) -> Resource:
         fixed=used,
         rate_rps=0.0,
         ceiling=ports,
-        source="--service-node-port-range 30000-32767",
+        source="API server: --service-node-port-range",
         claim="exact",
         simulated=False,
     )

@@ -1,4 +1,4 @@
-"""A pod with several workers and any service-time law: how long a request waits, and how long it takes in all.
+"""A pod with several workers and any service-time law: how long a request waits, and takes in all.
 
 No exact formula is known for M/G/c. Kimura's gives the mean wait from the two known ones, M/M/c and M/D/c;
 who waits at all is taken from M/M/c (Erlang's C), and how long those wait as exponential about their mean.
@@ -192,9 +192,7 @@ def shared_evenly(law: Law, *, workers: int, rate_rps: float, pods: int) -> Pods
     return Pods(law=law, workers=workers, loads_rps=(rate_rps / pods,))
 
 
-def shared_by_connections(
-    law: Law, *, workers: int, rate_rps: float, pods: int, connections: int
-) -> Pods:
+def shared_by_connections(law: Law, *, workers: int, rate_rps: float, pods: int, connections: int) -> Pods:
     """Give the pods of kept connections, all as busy, each on a random pod for good.
 
     The pod of a request holds its own connection and a binomial number of the others; as many Poisson
