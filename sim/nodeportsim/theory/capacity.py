@@ -47,6 +47,8 @@ class Resource:
         Where the form is claimed to hold.
     simulated
         Whether the simulator knows this limit as the scenario stands: else only theory speaks of it.
+    doubt
+        Why the claim is not made here; None where it is.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Resource:
     source: str
     claim: str = "steady state"
     simulated: bool = True
+    doubt: str | None = None
 
     @property
     def load(self) -> float:
