@@ -126,6 +126,10 @@ class Replication(Protocol):
         """Work each pod accepted over what its workers can do while it stands, shape (pods,)."""
 
     @property
+    def conntrack_peak(self) -> Counts:
+        """Most connection tracking entries each node ever had, shape (nodes,)."""
+
+    @property
     def node_utilisation(self) -> Shares:
         """CPU time of each node's network stack over its cores' time, shape (nodes,)."""
 
