@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,9 @@ survive_option = click.option("--survive", metavar="node=N|zone=N", help="Must h
 @click.option("--link", default="10G", show_default=True, help="Bits per second of a node's link.")
 @click.option("--packets", default="1M", show_default=True, help="Packets per second a node can do.")
 @click.option("--churn", default="0/s", show_default=True, help="Changes of endpoints, all Services.")
+@click.option("--agreement", is_flag=True, help="Instead: every closed form against the simulator.")
 @effort
+@folder(required=False)
 @output("table", "json", "csv", "markdown")
 @debug
 def capacity(
@@ -72,12 +75,17 @@ def capacity(
     link: str,
     packets: str,
     churn: str,
+    agreement: bool,
     engine: Engine | None,
     jobs: int,
     quiet: bool,
+    out: Path | None,
     kind: str,
 ) -> None:
     """Say what breaks first as load grows, and the highest load within the limits."""
+    if agreement:
+        _agreement(engine or "compiled", quiet, out, kind)
+        return
     from nodeportsim.study.capacity import Wire
     from nodeportsim.study.highest import highest
     from nodeportsim.units import rate_rps
@@ -103,6 +111,32 @@ def capacity(
             "because": found.because,
         }
     _show_capacity(answer, kind)
+
+
+def _agreement(engine: Engine, quiet: bool, out: Path | None, kind: str) -> None:
+    """Compare the closed forms with the simulator, and write the points."""
+    from nodeportsim.study.agreement import compare, design, errors
+    from nodeportsim.study.store import staged
+
+    announce_compilation(engine, quiet)
+    with staged(out) if out else nullcontext() as staging, progress_bar("points", quiet) as progress:
+        points = compare(design(), engine=engine, progress=progress)
+        summed = errors(points)
+        if staging is not None:
+            points.to_csv(staging / "points.csv", index=False, lineterminator="\n")
+            summed.to_csv(staging / "errors.csv", index=False, lineterminator="\n")
+    rows: list[Row] = [
+        {str(key): _known(value) for key, value in row.items()} for row in summed.to_dict("records")
+    ]
+    if kind == "json":
+        print_json(rows)
+    else:
+        _print("Closed form over simulated - 1", rows, kind)
+
+
+def _known(value: Any) -> Any:
+    """Give None for what is no number: JSON has none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _size(field: str, text: str) -> float:

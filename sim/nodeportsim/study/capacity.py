@@ -37,8 +37,10 @@ ONE_NODE = ("first", "list", "virtual-ip")
 SPREADS_EACH = ("dns-round-robin", "random", "custom")
 """Entry policies by which one client enters at every node in turn."""
 CLIENT_HOLD_S = 60.0  # TCP_TIMEWAIT_LEN, include/net/tcp.h.
-BUSY_CONNECTION = 0.1
-"""Share of its time that a kept connection may be in use for the pods' queues to be all there is."""
+FEWEST_A_NODE = 150
+"""Kept connections of a node from which on all nodes have about as many."""
+FEWEST_ENTRIES = 10_000
+"""Conntrack entries from which on their number is hardly a matter of chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +151,10 @@ class Capacity:
                 rate_rps=self.rate_rps,
                 pods=self.scenario.service.replicas,
                 connections=self.standing,
+                path_s=self.path_s,
             )
-        return stations.Pods(law=self.law, workers=workers, loads_rps=(self.rate_rps * ratio,))
+        loads_rps = (self.rate_rps * ratio,)
+        return stations.Pods(law=self.law, workers=workers, loads_rps=loads_rps, path_s=self.path_s)
 
     @cached_property
     def path_s(self) -> float:
@@ -170,25 +174,20 @@ class Capacity:
             return f"arrivals are {group.arrivals}, not Poisson"
         if self.scenario.service.session_affinity != "None":
             return "session affinity"
-        return (self._claim_kept() if self.standing else None) or self.pods.claim
-
-    def _claim_kept(self) -> str | None:
-        """Why kept connections are no plain balls in bins here."""
-        each_rps = self.rate_rps / self.standing
-        if each_rps * (self.law.mean_s + self.path_s) > BUSY_CONNECTION:
-            return "requests wait for their connection"
-        if self.scenario.service.external_traffic_policy == "Local":
+        if self.standing and self.scenario.service.external_traffic_policy == "Local":
             return "kept connections under policy Local"
-        return "kept connections, rotated by ipvs" if self.scenario.cluster.proxy.mode == "ipvs" else None
+        if self.scenario.cluster.proxy.mode == "ipvs":
+            return "ipvs rotates, which makes waits shorter"
+        return self.pods.claim
 
     def latency_quantile_s(self, quantile: float) -> float:
         """Latency that a share `quantile` of the requests does not exceed; see `claim`."""
-        return self.path_s + self.pods.quantile_s(quantile)
+        return self.pods.quantile_s(quantile)
 
     @property
     def latency_mean_s(self) -> float:
         """Mean latency; see `claim`."""
-        return self.path_s + self.pods.mean_s
+        return self.pods.mean_s
 
     def least_quantile_s(self, quantile: float) -> float:
         """Latency that no number of pods goes below: paths and work, no wait."""
@@ -206,31 +205,38 @@ class Capacity:
         churn_rps
             Changes of endpoints per second, in the whole cluster.
         """
-        found = [self._node_cpu(), self._workers(), self._conntrack(), *self._ports()]
+        found = [self.node_cpu(), self._workers(), self._conntrack(), *self._ports()]
         if wire is not None:
             found += self._link(wire)
         return capacity.in_order([*found, self._programming(churn_rps), self._node_ports()])
 
-    def _node_cpu(self) -> Resource:
+    def node_cpu(self, opened_over_s: float = math.inf) -> Resource:
+        """CPU of the hottest node; with each kept connection opened once in so long, besides."""
+        each = self.standing / self.scenario.cluster.nodes
+        few = 0 < each < FEWEST_A_NODE and self.scenario.cluster.nodes > 1
         return capacity.node_cpu(
             self.rate_rps,
             connect_s=self.spread.work_s(**self._prices("connect")),
             request_s=self.spread.work_s(**self._prices("request")),
-            connections=self.connections,
+            connections=self.connections + self.standing / (self.rate_rps * opened_over_s),
             cores=self.scenario.cluster.cores,
+            doubt=f"fewer than {FEWEST_A_NODE} kept connections a node: chance is more" if few else None,
         )
 
     def _workers(self) -> Resource:
-        ratio = self.spread.hottest_pod_ratio
-        if self.standing and self.scenario.cluster.proxy.mode != "ipvs":
+        ratio, workers = self.spread.hottest_pod_ratio, self.scenario.pods.workers
+        rotated = bool(self.standing) and self.scenario.cluster.proxy.mode == "ipvs"
+        if self.standing and not rotated:
             from nodeportsim.theory.balance import hottest_mean
 
             ratio = max(ratio, hottest_mean(self.standing, self.scenario.service.replicas) / self.standing)
+        overloaded = "more than a pod can do" if ratio * self.rate_rps * self.law.mean_s > workers else None
         return capacity.workers(
             self.rate_rps,
             service_s=self.law.mean_s,
             hottest_ratio=ratio,
-            workers=self.scenario.pods.workers,
+            workers=workers,
+            doubt="ipvs rotates: kept connections are more even" if rotated else overloaded,
         )
 
     def _conntrack(self) -> Resource:
@@ -241,6 +247,7 @@ class Capacity:
             standing=self.standing,
             lifetime_s=self.law.mean_s + self.scenario.cluster.conntrack.time_wait_s,
             entries=conntrack_max(self.scenario),
+            fewest=FEWEST_ENTRIES,
         )
 
     def _ports(self) -> list[Resource]:

@@ -166,7 +166,13 @@ class Spread:
 
 
 def node_cpu(
-    rate_rps: float, *, connect_s: float, request_s: float, connections: float, cores: int
+    rate_rps: float,
+    *,
+    connect_s: float,
+    request_s: float,
+    connections: float,
+    cores: int,
+    doubt: str | None = None,
 ) -> Resource:
     """CPU of the hottest node's network stack: `connect_s` a new connection, `request_s` a request."""
     domain.count(1, cores=cores)
@@ -179,10 +185,13 @@ def node_cpu(
         ceiling=cores,
         source="profile: prices of the rules counted",
         claim="many connections, so that cores are hashed to evenly; kernel work only",
+        doubt=doubt,
     )
 
 
-def workers(rate_rps: float, *, service_s: float, hottest_ratio: float, workers: int) -> Resource:
+def workers(
+    rate_rps: float, *, service_s: float, hottest_ratio: float, workers: int, doubt: str | None = None
+) -> Resource:
     """Workers of the pod with the most connections."""
     domain.count(1, workers=workers)
     domain.positive(service_s=service_s)
@@ -194,6 +203,7 @@ def workers(rate_rps: float, *, service_s: float, hottest_ratio: float, workers:
         ceiling=workers,
         source="scenario: service time, workers",
         claim="steady state; kept connections: mean over how they fall",
+        doubt=doubt,
     )
 
 
@@ -205,6 +215,7 @@ def conntrack(
     standing: float,
     lifetime_s: float,
     entries: int,
+    fewest: int = 0,
 ) -> Resource:
     """Conntrack entries of the hottest node.
 
@@ -216,15 +227,22 @@ def conntrack(
         Connections that are kept open.
     lifetime_s
         Of an entry that is not kept: the request it was made for, and TIME_WAIT.
+    entries
+        The table's size.
+    fewest
+        Fewer entries than this are in doubt: how many there are at the fullest moment is chance.
     """
     domain.not_negative(visits=visits, connections=connections, standing=standing, lifetime_s=lifetime_s)
+    per_rps = visits * connections * lifetime_s
+    few = visits * standing + per_rps * rate_rps < fewest
     return Resource(
         name="conntrack",
         unit="entries",
         fixed=visits * standing,
-        per_rps=visits * connections * lifetime_s,
+        per_rps=per_rps,
         rate_rps=rate_rps,
         ceiling=entries,
+        doubt=f"fewer than {fewest:,} entries: the fullest moment is chance" if few else None,
         source="kernel: nf_conntrack_max, TIME_WAIT",
         claim="after a TIME_WAIT at this rate; entries in TIME_WAIT are not reused",
     )

@@ -37,8 +37,8 @@ def text(table: DataFrame) -> Text:
         title = f"Cheapest: {best['nodes']} nodes and {best['pods']} pods, cost {significant(best['cost'])}"
     fails = int((~table["feasible"]).sum())
     caption = (
-        f"{len(table)} designs were simulated, {fails} of them miss a limit (crosses). Filled: the fewest pods "
-        "of a number of nodes that keep to all; the cheapest are named. All others are screened out or dearer."
+        f"{len(table)} designs were simulated, {fails} of them miss a limit (crosses). Filled: the fewest "
+        "pods of a number of nodes that keep to all; the cheapest are named. Others are screened out or dear."
     )
     named = "; ".join(f"{row['nodes']} nodes, {row['pods']} pods: {_label(row)}" for row in chosen)
     return Text(title, caption, f"Nodes against pods of {len(table)} designs. {title}. {named}")
