@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 POINTS = 60
 REPLICATIONS = 10
-SEED = 20
+SEED = 2026
 REQUESTS = 10_000
 """Requests of a replication, at least."""
 TIME_WAIT_S = 20.0

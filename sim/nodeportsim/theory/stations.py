@@ -42,6 +42,8 @@ BUSIEST = 0.85
 """Utilisation of a pod up to which the latencies are claimed."""
 BUSIEST_CONNECTION = 0.3
 """... and of a kept connection."""
+MOST_WAITING = 0.02
+"""Share of its time that a kept connection may wait: meanwhile it sends nothing."""
 WIDEST_SCV = 4.0
 """Squared coefficient of variation of the service time up to which they are claimed."""
 RARE_OVERLOAD = 0.01
@@ -155,19 +157,21 @@ class Pods:
         """Whether each pod, and each connection, can do what it is given, but for rare ones."""
         return math.isfinite(self.quantile_s(1 - RARE_OVERLOAD))
 
-    @property
+    @cached_property
     def claim(self) -> str | None:
         """Why mean and quantiles are not claimed here; None where they are."""
         beyond = sum(weight for load, weight in self._parts if self.utilisation(load) > BUSIEST)
-        busiest = max(self.utilisation(load) for load in self.loads_rps)
-        kept = self.connection_rps * (self.path_s + self.law.mean_s)
         if beyond > RARE_LOAD:
-            return f"a pod is {100 * busiest:.0f} % busy, claimed up to {100 * BUSIEST:.0f} %"
-        if kept > BUSIEST_CONNECTION:
-            return f"a connection is {100 * kept:.0f} % busy, claimed up to {100 * BUSIEST_CONNECTION:.0f} %"
+            busiest = 100 * max(self.utilisation(load) for load in self.loads_rps)
+            return f"a pod is {busiest:.0f} % busy, claimed up to {100 * BUSIEST:.0f} %"
         if self.law.scv > WIDEST_SCV:
             return f"service times vary more than is claimed (scv {self.law.scv:.2g}, up to {WIDEST_SCV:g})"
-        return None
+        kept = self.connection_rps * (self.path_s + self.law.mean_s)
+        if kept > BUSIEST_CONNECTION:
+            most = f"claimed up to {100 * BUSIEST_CONNECTION:.0f} %"
+            return f"a connection is {100 * kept:.0f} % busy, {most}"
+        queued = self.connection_rps * self.mean_s - kept
+        return "clients who wait send no more" if queued > MOST_WAITING else None
 
     @cached_property
     def mean_s(self) -> float:
