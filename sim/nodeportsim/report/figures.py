@@ -14,6 +14,7 @@ from nodeportsim.report import canvas
 from nodeportsim.report.plots import (
     blast,
     curves,
+    frontier,
     latency,
     load,
     paired,
@@ -132,6 +133,13 @@ PLOTS = {
         text=paired.text,
         draw=paired.draw,
     ),
+    "frontier": Plot(
+        question="How many nodes and pods are enough, and which are cheapest?",
+        frames=frontier.frames,
+        text=frontier.text,
+        draw=frontier.draw,
+    ),
+    "degraded_p99": _curve("How many pods, also with a node lost?", frontier.DEGRADED_P99),
     "phase_diagram": Plot(
         question="At which load, with which retries, does the service come back by itself?",
         frames=phase_diagram.frames,
