@@ -61,6 +61,7 @@ FILE_TOUCHERS = (
     "study.store",
     "study.folder",
     "study.results",
+    "study.manifest",
     "calibrate",
     "report",
     "cli",
