@@ -39,7 +39,7 @@ def where(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
         **({"routes": _routes(first)} if len(first.nodes) * len(first.pods) <= CELLS_MAX else {}),
         **({"zones": _zones(replications)} if len(set(first.node_zones)) > 1 else {}),
         **({"programming": _programming(changed)} if changed else {}),
-        **({"newborns": newborns(grown)} if grown else {}),
+        **({"newborns": _newborns(grown)} if grown else {}),
     }
 
 
@@ -90,9 +90,7 @@ def _programming(replications: Sequence[Replication]) -> pd.DataFrame:
     )
 
 
-def newborns(
-    replications: Sequence[Replication], series: str = "their share of the requests"
-) -> pd.DataFrame:
+def _newborns(replications: Sequence[Replication]) -> pd.DataFrame:
     """Give the new pods' share of the requests by second since the first event, beside that of the pods.
 
     The shape is that of curves: series, since_event_s, kind, estimate, low, high (%).
@@ -105,9 +103,9 @@ def newborns(
     for second in range(min(map(len, tables))):
         new, served, ready, pods = np.array([t[second] for t in tables], np.float64).T
         share = ratio_interval(new, served, SHARE)
-        rows.append((series, second - event_s, "simulated", share.estimate, share.low, share.high))
+        rows.append(("new pods", second - event_s, "simulated", share.estimate, share.low, share.high))
         fair = ratio_interval(ready, pods, SHARE).estimate
-        rows.append(("even share", second - event_s, "closed form", fair, None, None))
+        rows.append(("new pods", second - event_s, "closed form", fair, None, None))
     table = pd.DataFrame(rows, columns=["series", "since_event_s", "kind", "estimate", "low", "high"])
     numbers = ["estimate", "low", "high"]
     return table.assign(**{name: 100.0 * table[name].astype(float) for name in numbers}).dropna(

@@ -16,6 +16,7 @@ from nodeportsim.theory import balance, failure, limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nodeportsim.kubeproxy.sync import SyncKind
     from nodeportsim.scenario.clients import Clients
     from nodeportsim.scenario.profile import Profile
     from nodeportsim.scenario.spec import Scenario
@@ -107,6 +108,15 @@ def _prices(scenario: Scenario, profile: Profile, packet: str) -> limits.Prices:
         node_ports_rule_s=prices.node_port_match_hot_ns.value * 1e-9,
         endpoint_rule_s=prices.statistic_ns.value * 1e-9,
     )
+
+
+def sync_s(scenario: Scenario, kind: SyncKind) -> float:
+    """Give the duration of one sync of a node's kube-proxy, as the profile prices it."""
+    from nodeportsim.engine.rules import Rules
+    from nodeportsim.scenario.profile import load_profile
+
+    rules = Rules(scenario, load_profile(scenario.cluster.profile))
+    return float(rules.sync_s(scenario.service.replicas, kind))
 
 
 def _elsewhere_ratio(scenario: Scenario) -> float:

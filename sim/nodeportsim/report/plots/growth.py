@@ -16,7 +16,7 @@ _SMOOTH_S = 5  # Seconds whose mean must be there, so that chance does not decid
 
 def _joined(rows: list[Row]) -> str:
     """Say for each line when the new pods first get most of their even share."""
-    even = {row["since_event_s"]: row["estimate"] for row in rows if row["kind"] == "closed form"}
+    even = {row["since_event_s"]: row["estimate"] for row in rows if row["kind"] != "simulated"}
     simulated = [row for row in rows if row["kind"] == "simulated"]
     told = []
     for name in dict.fromkeys(row["series"] for row in simulated):

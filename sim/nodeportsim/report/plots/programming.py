@@ -65,14 +65,10 @@ def draw(programming: DataFrame) -> Figure:
         where="post",
         color=canvas.colours()[0],
     )
-    for name, share in _MARKS.items():
-        axes.plot(_at(programming, share), 100.0 * share, "o", color=canvas.ink("text.color"), clip_on=False)
-        axes.annotate(
-            name,
-            (_at(programming, share), 100.0 * share),
-            xytext=(6, -12),
-            textcoords="offset points",
-        )
+    for place, (name, share) in enumerate(_MARKS.items()):
+        at = (_at(programming, share), 100.0 * share)
+        axes.plot(*at, "o", color=canvas.ink("text.color"), clip_on=False)
+        axes.annotate(name, at, xytext=(-6, -14 * place), textcoords="offset points", ha="right", va="top")
     axes.set(xlabel="time since the change (s)", ylabel="nodes that know (%)", ylim=(0, 102))
     axes.set_xlim(0, 1.05 * last)
     canvas.ticks(axes.xaxis, significant)
