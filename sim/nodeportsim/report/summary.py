@@ -48,8 +48,8 @@ def show(summary: Mapping[str, Any], folder: Path | None = None, *, file: IO[str
     _print_grid(console, grids.failures(summary))
     _print_grid(console, grids.recovery(summary))
     _print_grid(console, grids.milestones(summary)._replace(title="Milestones, mean over replications"))
-    _print_hottest(console, summary)
     _print_grid(console, grids.where(summary))
+    _print_hottest(console, summary)
     _print_thresholds(console, grids.thresholds(summary))
     console.print(Text.assemble(("why: ", "bold"), why(summary)))
     for sentence in summary["provenance"]["assumptions"]:

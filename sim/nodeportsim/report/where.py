@@ -31,7 +31,7 @@ def _zones(summary: Summary) -> Iterator[list[str]]:
     if not found or "zones" not in found:
         return
     yield ["answered in another zone", share(found["other_zone_ratio"])]
-    for zone in found["zones"]:
+    for zone in found["zones"] if known(found["hottest_zone"]) else []:
         yield [f"load of a pod in {zone['zone']} / mean pod", plain(zone["pod_over_mean"])]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Share = Callable[[float], float]
 
 GRACE_50_SINCE = 32  # Kubernetes 1.32: node-monitor-grace-period 50 s instead of 40 s (kubernetes#126287).
+EVEN_ENTRIES = ("dns-round-robin", "random", "balancer")  # By which no node gets more than another.
 JITTER_MEAN = {"none": 1.0, "equal": 0.75, "full": 0.5}
 
 
@@ -34,7 +35,7 @@ def closed_forms(scenario: Scenario) -> dict[str, float]:
     if scenario.events:
         return _failure(scenario)
     if scenario.clients[0].connections.reuse == "none":
-        return _rules(scenario) | _conntrack(scenario)
+        return _rules(scenario) | _routes(scenario) | _conntrack(scenario)
     return _balance(scenario)
 
 
@@ -89,6 +90,24 @@ def _rules(scenario: Scenario) -> dict[str, float]:
         _prices(scenario, profile, "podip"), service_ports=ports, position=0, endpoint=0
     )
     return {"rules_s": entry_s + profile.pod_connect_s + _elsewhere_ratio(scenario) * peer_s}
+
+
+def _routes(scenario: Scenario) -> dict[str, float]:
+    """Hops between nodes, and what a node without a pod loses under policy Local, where entries are even.
+
+    Cluster: a pod is as likely on any node as that has pods, so of n nodes (n - 1) / n of the requests hop,
+    whatever the placement. Local: none, but what enters a node without a pod is dropped.
+    """
+    service, entry = scenario.service, scenario.clients[0].entry.policy
+    places = scenario.placement
+    usual = service.type != "ClusterIP" and all(pod.ready and pod.node for pod in places)
+    if not places or not usual or service.asks_for_hints or entry not in EVEN_ENTRIES:
+        return {}
+    if service.external_traffic_policy == "Cluster":
+        return {"routes.other_node_ratio": _elsewhere_ratio(scenario)}
+    empty = 1 - len({pod.node for pod in places}) / scenario.cluster.nodes
+    known = {} if entry == "balancer" or scenario.clients[0].retry.attempts > 1 else {"failed_ratio": empty}
+    return {"routes.other_node_ratio": 0.0, **known}
 
 
 def _prices(scenario: Scenario, profile: Profile, packet: str) -> limits.Prices:
