@@ -141,6 +141,7 @@ EXACT = [
     ("client_choice", "failed_requests", "DNS round robin|random"),
     ("node_failure_retry", "phases.during.failed_ratio", "no retry, power-off"),
     ("node_failure_retry", "failed_requests", "(no retry|retry, .*|next node.*|keep-alive), power-off"),
+    ("affinity_sources", "balance.pods.idle", "one entry node, (1|3|10|30)"),
     ("traffic_policy", "routes.other_node_ratio", "Cluster, .*"),
     ("uneven_distribution", "balance.pods.max_over_mean", "balancer, iptables, .*"),
     ("uneven_distribution", "saturated_ratio", "balancer, iptables, .*"),

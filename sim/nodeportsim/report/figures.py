@@ -136,6 +136,8 @@ PLOTS = {
         draw=policy.draw,
     ),
     "newborns": _curve("When do new pods get their share?", growth.NEWBORNS),
+    "sync_time": _curve("How long until rules know a change, with many Services?", growth.SYNC_TIME),
+    "affinity": _curve("How many source addresses make ClientIP affinity even?", growth.AFFINITY),
     "first_packet_cost": _curve("What do many Services cost a new connection?", curves.FIRST_PACKET_COST),
     "hottest_pod": _curve("How many connections make the load even?", curves.HOTTEST_POD),
     "conntrack_wall": _curve("At which rate is the conntrack table full?", curves.CONNTRACK_WALL),

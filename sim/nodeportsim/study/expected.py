@@ -35,7 +35,7 @@ def closed_forms(scenario: Scenario) -> dict[str, float]:
     if scenario.events:
         return _failure(scenario)
     if scenario.clients[0].connections.reuse == "none":
-        return _rules(scenario) | _routes(scenario) | _conntrack(scenario)
+        return _rules(scenario) | _routes(scenario) | _sticky(scenario) | _conntrack(scenario)
     return _balance(scenario)
 
 
@@ -90,6 +90,15 @@ def _rules(scenario: Scenario) -> dict[str, float]:
         _prices(scenario, profile, "podip"), service_ports=ports, position=0, endpoint=0
     )
     return {"rules_s": entry_s + profile.pod_connect_s + _elsewhere_ratio(scenario) * peer_s}
+
+
+def _sticky(scenario: Scenario) -> dict[str, float]:
+    """Balls in bins again: with ClientIP affinity and one entry node each *address* is thrown on a pod."""
+    group, service = scenario.clients[0], scenario.service
+    one = group.entry.policy == "first" and scenario.cluster.proxy.mode != "ipvs"
+    if service.session_affinity != "ClientIP" or not one or service.external_traffic_policy != "Cluster":
+        return {}
+    return {"balance.pods.idle": balance.idle_mean(group.count, service.replicas)}
 
 
 def _routes(scenario: Scenario) -> dict[str, float]:

@@ -192,6 +192,12 @@ def _rules_s(r: Replication, _: Scenario) -> float:
     return float(r.stage_sum_ns[:, STAGES.index("rules")].sum()) * 1e-9 / max(r.succeeded, 1)
 
 
+def _newborns(r: Replication, _: Scenario) -> float:
+    """Share of the requests of the last quarter that pods made within the run answered."""
+    new, served = r.newborns[len(r.timeline) * 3 // 4 : len(r.timeline), :2].sum(axis=0)
+    return float(new / max(served, 1))
+
+
 def _saturated(r: Replication, scenario: Scenario) -> float:
     """1 where the pod with the most connections is offered at least what its workers can do, else 0."""
     offered = sum(group.rate_rps for group in scenario.clients) * scenario.pods.service_time.mean_s
@@ -204,12 +210,14 @@ PER_RUN: dict[str, Callable[[Replication, Scenario], float]] = {
     "before_ratio": lambda r, _: before_ratio(r),
     "rules_s": _rules_s,
     "conntrack_peak": lambda r, _: float(r.conntrack_peak.max()),
+    "newborns_ratio": _newborns,
     "sync_partial_s": lambda _, scenario: sync_s(scenario, "partial"),
     "sync_full_s": lambda _, scenario: sync_s(scenario, "full"),
     "saturated_ratio": _saturated,
 }
 """Metrics taken within a replication, mean and interval over replications. `conntrack_peak`: entries on the
-node that ever had most. `saturated_ratio`: share of the replications. `sync_partial_s`, `sync_full_s`: what
+node that ever had most. `newborns_ratio`: of the last quarter's requests, by pods made within the run.
+`saturated_ratio`: share of the replications. `sync_partial_s`, `sync_full_s`: what
 the profile says one sync of a node's kube-proxy takes."""
 
 
