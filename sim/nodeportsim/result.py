@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.experiment import Experiment
     from nodeportsim.study.findings import Findings
+    from nodeportsim.study.size import Answer, Question
 
 
 _AGAIN = "nodeportsim run scenario.yaml --out ."
@@ -121,3 +122,30 @@ def write_findings(
         write(figure, {"table": frame}, folder)
     about = {"kind": "experiment", "command": f"nodeportsim experiment {name} --out .", "experiment": name}
     write_manifest(folder, about | {"replications": replications} | versions())
+
+
+def write_sizes(question: Question, answer: Answer, folder: Path) -> None:
+    """Write what `size` found into an existing folder: designs, what was tried, the figure, the patches."""
+    import csv
+
+    import yaml
+
+    from nodeportsim.report.figures import write
+    from nodeportsim.report.summary import as_json
+    from nodeportsim.study.sized import as_rows, deployment_patch, frontier, service_patch
+
+    rows, tried = as_rows(answer), frontier(answer)
+    summary = {"designs": rows, "infeasible_because": answer.infeasible_because}
+    (folder / "size.json").write_text(as_json(summary), encoding="utf-8")
+    if not tried.empty:
+        write("frontier", {"table": tried}, folder)
+    if not rows:
+        return
+    with (folder / "size.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    best = answer.designs[0].design
+    for kind, patch in (("deployment", deployment_patch), ("service", service_patch)):
+        text = yaml.safe_dump(patch(question.scenario, best), sort_keys=False)
+        (folder / f"{kind}-patch.yaml").write_text(text, encoding="utf-8")

@@ -4,8 +4,9 @@ How the real thing works (1.36): the JSON body is decoded into Go structs, where
 names the Go field; then defaults are filled in (k8s:pkg/apis/core/v1/defaults.go SetDefaults_Service).
 Validation (`validation`) and port allocation (`ports`) come after.
 Modelled: every field of `spec` that touches ports, types, policies, affinity and selection.
-Left out: allocation of ClusterIPs and IP families, `status`, annotations, and strict decoding, by which
-kubectl (not the server) refuses unknown fields; unknown fields are ignored, as the server does.
+Left out: allocation of ClusterIPs and IP families, `status`, annotations but for that on topology, and strict
+decoding, by which kubectl (not the server) refuses unknown fields; unknown fields are ignored, as the server
+does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from nodeportsim.kube.status import bad_request
 
 AFFINITY_TIMEOUT_S = (
     10800  # k8s:staging/src/k8s.io/api/core/v1/types.go DefaultClientIPServiceAffinitySeconds
+)
+
+TOPOLOGY_ANNOTATIONS = (  # hintsEnabled, k8s:staging/src/k8s.io/endpointslice/utils.go
+    "service.kubernetes.io/topology-aware-hints",
+    "service.kubernetes.io/topology-mode",
 )
 
 
@@ -40,7 +46,8 @@ class Service:
     """A Service after defaulting, field by field as in k8s:staging/src/k8s.io/api/core/v1/types.go.
 
     Empty texts and tuples, 0 and None mean that the field is not set. `affinity_timeout_s` is
-    ``sessionAffinityConfig.clientIP.timeoutSeconds``. `labels` and `selector` are sorted pairs.
+    ``sessionAffinityConfig.clientIP.timeoutSeconds``, `topology_mode` is ``Auto`` where annotated so.
+    `labels` and `selector` are sorted pairs.
     """
 
     name: str
@@ -58,6 +65,7 @@ class Service:
     external_traffic_policy: str = ""
     internal_traffic_policy: str | None = None
     traffic_distribution: str | None = None
+    topology_mode: str = ""
     session_affinity: str = "None"
     affinity_timeout_s: int | None = None
     health_check_node_port: int = 0
@@ -150,7 +158,9 @@ _SPEC = _Struct(
         "trafficDistribution": "string",
     },
 )
-_METADATA = _Struct("ObjectMeta", {"name": "string", "namespace": "string", "labels": _MAP})
+_METADATA = _Struct(
+    "ObjectMeta", {"name": "string", "namespace": "string", "labels": _MAP, "annotations": _MAP}
+)
 _SERVICE = _Struct("Service", {"metadata": _METADATA, "spec": _SPEC})
 
 
@@ -245,6 +255,7 @@ def _defaulted(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str
         "external_traffic_policy": spec.get("externalTrafficPolicy") or ("Cluster" if exposed else ""),
         "internal_traffic_policy": _default(spec.get("internalTrafficPolicy"), internal),
         "traffic_distribution": spec.get("trafficDistribution"),
+        "topology_mode": _topology_mode(metadata.get("annotations") or {}),
         "session_affinity": affinity,
         "affinity_timeout_s": _affinity_timeout_s(spec) if affinity == "ClientIP" else None,
         "health_check_node_port": spec.get("healthCheckNodePort") or 0,
@@ -252,6 +263,12 @@ def _defaulted(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str
         "load_balancer_class": spec.get("loadBalancerClass"),
         "load_balancer_source_ranges": _texts(spec, "loadBalancerSourceRanges"),
     }
+
+
+def _topology_mode(annotations: Mapping[str, str]) -> str:
+    """Read the annotation that asks for hints; its first name goes before its later one (hintsEnabled)."""
+    given = [annotations[name] for name in TOPOLOGY_ANNOTATIONS if name in annotations]
+    return "Auto" if given and given[0] in {"Auto", "auto"} else ""
 
 
 def _default_port(port: Mapping[str, Any]) -> ServicePort:

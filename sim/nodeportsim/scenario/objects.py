@@ -16,6 +16,7 @@ from nodeportsim.errors import InputError
 from nodeportsim.kube.cluster import Cluster
 from nodeportsim.kube.endpointslice import Endpoint
 from nodeportsim.kubeproxy.config import SCHEDULERS
+from nodeportsim.scenario.spec import NO_ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -166,7 +167,7 @@ def _nodes(cluster: Cluster, assumed: list[str]) -> dict[str, Any]:
 def _named(names: list[str], zones: list[str | None]) -> dict[str, Any]:
     fields: dict[str, Any] = {"nodes": len(names), "nodeNames": names}
     if any(zones):
-        fields["nodeZones"] = [zone or "none" for zone in zones]
+        fields["nodeZones"] = [zone or NO_ZONE for zone in zones]
     if (count := len(set(fields.get("nodeZones", [])))) > 1:
         fields |= {"zones": count, "network": {"topology": "zones"}}
     return fields
@@ -200,6 +201,8 @@ def _service(service: Service, port: ServicePort) -> dict[str, Any]:
         "ports": len(service.ports),
         "externalTrafficPolicy": service.external_traffic_policy or None,
         "internalTrafficPolicy": service.internal_traffic_policy,
+        "trafficDistribution": service.traffic_distribution,
+        "topologyMode": service.topology_mode or None,
         "sessionAffinity": service.session_affinity,
         "affinityTimeoutSeconds": service.affinity_timeout_s,
         "healthCheckNodePort": service.health_check_node_port or None,

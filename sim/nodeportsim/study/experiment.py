@@ -33,6 +33,7 @@ from nodeportsim.errors import InputError
 from nodeportsim.scenario.declared import Spec
 from nodeportsim.scenario.documents import Source, documents
 from nodeportsim.scenario.quantities import Many  # noqa: TC001  (pydantic reads the annotation)
+from nodeportsim.study.design import Value
 from nodeportsim.study.findings import CASE, SECOND, Cell, Digest, Findings, digest, findings
 from nodeportsim.study.mistakes import mistake
 from nodeportsim.study.run import MEASURES, run
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
     from nodeportsim.engine.simulate import Engine
 
-Value = str | int | float | bool | None
 Settings = dict[str, Value]
 
 
@@ -55,7 +55,7 @@ class Panel(Spec):
     Parameters
     ----------
     metric
-        A metric of the table; with `Curve.x` ``second``, one of `nodeportsim.study.findings.BY_SECOND`.
+        A metric of the table; with `Curve.x` ``second``, one of `nodeportsim.study.seconds.BY_SECOND`.
     scale
         Factor from the table's SI unit to the figure's.
     where
