@@ -141,6 +141,16 @@ def test_a_number_of_another_version_is_listed_with_how_far_it_is_off(run: Path)
     assert call("verify", str(run), "--engine", "simpy")[0] == 1
 
 
+def test_a_number_that_an_older_version_did_not_tell_is_no_difference(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    for version, answer in (("0.0.9", "identical"), (summary["provenance"]["version"], "results differ")):
+        summary["provenance"]["version"] = version
+        less = {name: value for name, value in summary.items() if name != "first_packet_s"}
+        (run / "summary.json").write_text(json.dumps(less))
+        write_manifest(run, {"kind": "run"})
+        assert again(run).answer == answer
+
+
 def test_a_table_that_differs_is_named_and_one_that_is_not_there_is_not_missed(run: Path) -> None:
     (run / "pods.csv").write_text((run / "pods.csv").read_text() + "9,9\n")
     (run / "latency.csv").unlink()

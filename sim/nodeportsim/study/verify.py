@@ -92,7 +92,8 @@ def _run(found: Stored, engine: Engine | None, jobs: int, progress: Progress | N
     outcome = run(scenario, engine=engine, jobs=jobs, progress=progress)
     after = json.loads(json.dumps(outcome.summary))
     tables = _tables(found, outcome)
-    rows = differences(before, after)
+    same = before[LEFT_OUT].get("version") == after[LEFT_OUT].get("version")
+    rows = differences(before, after, added=same)
     return Verdict(
         folder=str(found.folder),
         answer="results differ" if rows or tables else "identical",
