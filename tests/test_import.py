@@ -120,6 +120,15 @@ def test_metrics_become_remarks_and_a_profile_with_their_sync_prices() -> None:
     assert CliRunner().invoke(main, ["run", "web.yaml", *tiny]).exit_code == 0
 
 
+def test_a_dump_that_is_too_large_to_run_names_the_import() -> None:
+    with Path("large.json").open("wb") as stream:
+        stream.truncate(257 * MIB)  # Sparse: it takes no room.
+    answer = CliRunner().invoke(main, ["run", "large.json"])
+    assert answer.exit_code == 2
+    assert "is larger than 256 MiB" in answer.stderr
+    assert "nodeportsim import makes a small scenario of a dump of any size" in answer.stderr
+
+
 def test_an_error_leaves_nothing_behind(folder: Path) -> None:
     answer = call("nothere.json", "--out", "web.yaml")
     assert (answer.exit_code, answer.stdout) == (2, "")

@@ -267,6 +267,7 @@ def test_runs_are_listed_and_damaged_ones_are_named(run: Path) -> None:
         other = Path(shutil.copytree(run, run.with_name(name)))
         (other / file).write_text("{") if file != NAME else (other / file).unlink()
     Path("runs/not-ours").mkdir()
+    Path("runs/not-ours/scenario.yaml").write_text(TINY)
     code, told, _ = call("runs", "-o", "json")
     rows = {row["run"]: row for row in json.loads(told)}
     assert code == 0

@@ -98,7 +98,7 @@ def stored(folder: Path) -> Stored:
         raise InputError("is not a folder", field=str(folder))
     manifest = _json(folder, NAME)
     if manifest is None and not (folder / SUMMARY).exists():
-        hint = "a folder of results holds summary.json: nodeportsim runs lists those under runs/"
+        hint = "runs are listed by: nodeportsim runs; a sweep is verified by its own command, given again"
         raise InputError("holds no results", field=str(folder), hint=hint)
     files = {} if manifest is None else manifest.get("files")
     if not isinstance(files, dict) or not all(_is_inside(name) for name in files):
