@@ -9,7 +9,7 @@ import pytest
 import synthetic
 
 from nodeportsim.metrics.summarise import summarise
-from nodeportsim.metrics.tables import tables
+from nodeportsim.metrics.tables import tables, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,9 @@ def study() -> dict[str, pd.DataFrame]:
         for case, value in zip(("2+1 on 2 nodes", "5 each"), values, strict=True)
     ]
     differences = ["difference_ratio", "low_ratio", "high_ratio"]
+    slow = [0.02 if second < 10 else 0.005 + 0.0001 * (second % 3) for second in range(60)]
     return {
+        "warm_up": warm_up(slow, synthetic.replications(3), 10.0),
         "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
         "hottest_pod": pd.DataFrame(hottest, columns=[*curve, "connections"]),
         "conntrack_wall": pd.DataFrame(full, columns=[*curve, "connections_per_s", "limit"]),

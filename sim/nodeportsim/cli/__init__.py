@@ -12,6 +12,7 @@ from __future__ import annotations
 import rich_click as click
 
 from nodeportsim.cli.answers import check, experiment, run
+from nodeportsim.cli.compare import compare
 from nodeportsim.cli.diagnose import diagnose
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
@@ -19,6 +20,7 @@ from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
+from nodeportsim.cli.sweeps import sweep
 from nodeportsim.cli.validate import validate
 
 
@@ -32,7 +34,9 @@ def main() -> None:
 for command in (
     run,
     check,
+    compare,
     experiment,
+    sweep,
     incidents,
     diagnose,
     measure,

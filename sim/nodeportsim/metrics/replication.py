@@ -106,6 +106,10 @@ class Replication(Protocol):
         """Offered, succeeded, failed by cause in each second, shape (seconds, 2 + causes)."""
 
     @property
+    def second_latency_ns(self) -> Counts:
+        """Summed latency of the requests that arrived in each second and succeeded, shape (seconds,)."""
+
+    @property
     def phases(self) -> Counts:
         """Offered, succeeded, failed, shape (phases, 3)."""
 
@@ -124,6 +128,10 @@ class Replication(Protocol):
     @property
     def pod_utilisation(self) -> Shares:
         """Work each pod accepted over what its workers can do while it stands, shape (pods,)."""
+
+    @property
+    def conntrack_peak(self) -> Counts:
+        """Most connection tracking entries each node ever had, shape (nodes,)."""
 
     @property
     def node_utilisation(self) -> Shares:

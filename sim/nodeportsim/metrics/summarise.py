@@ -75,8 +75,8 @@ def summarise(
     def whole(runs: Sequence[Replication]) -> Row:
         return _whole(runs, causes, stages, phases)
 
-    rounded: Row = _rounded(with_prices(whole, replications, nominal) if nominal else whole(replications))
-    return rounded
+    found: Row = rounded(with_prices(whole, replications, nominal) if nominal else whole(replications))
+    return found
 
 
 def _whole(
@@ -201,10 +201,10 @@ def _dicts(row: dict[str, Estimate]) -> Row:
     return {name: value.as_dict() for name, value in row.items()}
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Round every float inside to `DIGITS` significant digits; JSON has neither nan nor infinity."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value

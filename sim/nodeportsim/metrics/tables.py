@@ -140,3 +140,48 @@ def _survival(replications: Sequence[Replication]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["standing", "closed", "torn", "timed_out"])
     table.insert(0, "since_fault_s", np.arange(len(rows)))
     return table
+
+
+def warm_up(
+    pilot_latency_s: Sequence[float], replications: Sequence[Replication], warmup_s: float
+) -> pd.DataFrame:
+    """Return what MSER-5 saw and chose: a row a second of intended arrival.
+
+    Parameters
+    ----------
+    pilot_latency_s
+        Mean latency of the requests of each second of the first run, from its beginning: the series.
+    replications
+        Those that count, from the end of the warm-up on.
+    warmup_s
+        What was chosen.
+
+    Returns
+    -------
+    DataFrame
+        second_s, pilot_latency_s, latency_s (over all replications; NaN where left out), mser5_s2 (the
+        squared standard error of the mean if everything before were left out; one a batch), left_out.
+    """
+    import pandas as pd
+
+    length = len(pilot_latency_s)
+    sums_s, answered = np.zeros(length), np.zeros(length, np.int64)
+    for r in replications:
+        seconds = min(length, len(r.timeline))
+        sums_s[:seconds] += r.second_latency_ns[:seconds] * np.float64(1e-9)
+        answered[:seconds] += r.timeline[:seconds, timeline.SUCCEEDED]
+    errors = np.full(length, np.nan)
+    found = timeline.mser5_errors(pilot_latency_s)
+    errors[np.arange(len(found)) * timeline.BATCH] = found
+    second = np.arange(length)
+    left_out = second < warmup_s
+    means = np.where(left_out | (answered == 0), np.nan, sums_s / np.maximum(answered, 1))
+    return pd.DataFrame(
+        {
+            "second_s": second,
+            "pilot_latency_s": pilot_latency_s,
+            "latency_s": means,
+            "mser5_s2": errors,
+            "left_out": left_out,
+        }
+    )

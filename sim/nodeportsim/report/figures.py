@@ -28,6 +28,7 @@ from nodeportsim.report.plots import (
     stages,
     survival,
     timeline,
+    warm_up,
 )
 
 if TYPE_CHECKING:
@@ -138,6 +139,12 @@ PLOTS = {
     "newborns": _curve("When do new pods get their share?", growth.NEWBORNS),
     "sync_time": _curve("How long until rules know a change, with many Services?", growth.SYNC_TIME),
     "affinity": _curve("How many source addresses make ClientIP affinity even?", growth.AFFINITY),
+    "warm_up": Plot(
+        question="How much of the beginning was left out, and why?",
+        frames=warm_up.frames,
+        text=warm_up.text,
+        draw=warm_up.draw,
+    ),
     "first_packet_cost": _curve("What do many Services cost a new connection?", curves.FIRST_PACKET_COST),
     "hottest_pod": _curve("How many connections make the load even?", curves.HOTTEST_POD),
     "conntrack_wall": _curve("At which rate is the conntrack table full?", curves.CONNTRACK_WALL),

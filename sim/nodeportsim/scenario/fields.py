@@ -26,10 +26,11 @@ LONGEST_WORD = 80  # characters that a did-you-mean compares: difflib's cost is 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One field: the pattern of its path, and whether it holds plain text."""
+    """One field: the pattern of its path, whether it holds plain text, whether it counts something."""
 
     pattern: tuple[str, ...]
     is_text: bool
+    is_integer: bool = False
 
     def __str__(self) -> str:
         return dotted(self.pattern)
@@ -54,12 +55,12 @@ def _fields(model: type[Spec], prefix: tuple[str, ...]) -> Iterator[Field]:
             yield Field(pattern=path, is_text=False)
             yield Field(pattern=(*path, KEY), is_text=True)
             continue
-        yield Field(pattern=path, is_text=inner is str and not many)
+        yield Field(pattern=path, is_text=inner is str and not many, is_integer=inner is int and not many)
         below = (*path, ITEM) if many else path
         if isinstance(inner, type) and issubclass(inner, Spec):
             yield from _fields(inner, below)
         elif many:
-            yield Field(pattern=below, is_text=inner is str)
+            yield Field(pattern=below, is_text=inner is str, is_integer=inner is int)
 
 
 def _inner(annotation: Any) -> tuple[Any, bool]:
@@ -130,7 +131,18 @@ def _value(path: Path, text: str) -> Any:
     return found[0]
 
 
-def _resolve(written: str, raw: dict[str, Any]) -> tuple[Field, Path]:
+def field_of(written: str, *, option: str = "--set") -> tuple[Field, Path]:
+    """Find the field that a path means where every list has one item.
+
+    Raises
+    ------
+    InputError
+        It means none, or could mean several.
+    """
+    return _resolve(written, {}, option)
+
+
+def _resolve(written: str, raw: dict[str, Any], option: str = "--set") -> tuple[Field, Path]:
     parts = written.split(".")
     matches = [(field, skip, path) for field in fields() for skip, path in _matches(field.pattern, parts)]
     best = [match for match in matches if match[1] == 0] or matches
@@ -139,13 +151,13 @@ def _resolve(written: str, raw: dict[str, Any]) -> tuple[Field, Path]:
         endings = dict.fromkeys([*names, *(name.rsplit(".", 1)[-1] for name in names)])
         near = difflib.get_close_matches(written[:LONGEST_WORD], endings, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else None
-        raise InputError("is not a field of a scenario", field=f"--set {written}", hint=hint)
+        raise InputError("is not a field of a scenario", field=f"{option} {written}", hint=hint)
     # A field of an event gives way: it is named with its number, as in events.0.replicas.
     if len(plain := [match for match in best if match[0].pattern[0] != "events"]) == 1:
         best = plain
     if len(best) > 1:
         hint = f"write one of {', '.join(str(field) for field, _, _ in best)}"
-        raise InputError("could be several fields", field=f"--set {written}", hint=hint)
+        raise InputError("could be several fields", field=f"{option} {written}", hint=hint)
     field, _, path = best[0]
     return field, _numbered(raw, path, written)
 

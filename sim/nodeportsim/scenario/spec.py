@@ -31,6 +31,7 @@ from nodeportsim.scenario.quantities import (
     Rate,
     Ratio,
     Version,
+    Width,
     check_known,
 )
 
@@ -270,6 +271,10 @@ class Run(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     warmup_s: Duration | None = Field(None, description="default: MSER-5 without events, none with")
     drain_s: Duration | None = Field(None, description="default: the longest deadline")
+    precision: dict[str, Width] = Field(
+        default_factory=dict, description="make further replications until intervals are so narrow"
+    )
+    max_replications: Annotated[int, Field(ge=1, le=100_000)] = Field(1000, description="with precision")
     uncertainty: bool = Field(False, description="draw each replication's prices from the profile's errors")
 
 

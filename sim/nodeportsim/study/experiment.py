@@ -33,6 +33,7 @@ from nodeportsim.errors import InputError
 from nodeportsim.scenario.declared import Spec
 from nodeportsim.scenario.documents import Source, documents
 from nodeportsim.scenario.quantities import Many  # noqa: TC001  (pydantic reads the annotation)
+from nodeportsim.study.design import Value
 from nodeportsim.study.findings import CASE, SECOND, Cell, Digest, Findings, digest, findings
 from nodeportsim.study.mistakes import mistake
 from nodeportsim.study.run import MEASURES, run
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
     from nodeportsim.engine.simulate import Engine
 
-Value = str | int | float | bool | None
 Settings = dict[str, Value]
 
 

@@ -22,11 +22,11 @@ from nodeportsim.metrics.intervals import (
 )
 from nodeportsim.metrics.recovery import before_ratio
 from nodeportsim.metrics.uncertainty import widened
+from nodeportsim.study.design import coordinate
 from nodeportsim.study.expected import closed_forms, failing_after, sync_s
 from nodeportsim.study.phases import phase_table
 from nodeportsim.study.run import MEASURES, compare
 from nodeportsim.study.seconds import BY_SECOND, by_second
-from nodeportsim.units import duration_s, rate_rps, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from nodeportsim.engine.simulate import Replication
     from nodeportsim.scenario.spec import Scenario
-    from nodeportsim.study.experiment import Curve, Experiment, Paired, Panel, Value
+    from nodeportsim.study.design import Value
+    from nodeportsim.study.experiment import Curve, Experiment, Paired, Panel
     from nodeportsim.study.run import Outcome
 
     Row = dict[str, Any]
@@ -298,7 +299,7 @@ def _points(curve: Curve, panel: Panel, drawn: Sequence[Digest]) -> Iterator[Poi
             value = _minus(base, d, panel.metric)
             under = base.rows[panel.metric]["closed_form"]
             closed = None if None in (closed, under) else closed - under
-        yield d, _coordinate(d.cell.place[curve.x]), value, closed
+        yield d, coordinate(d.cell.place[curve.x]), value, closed
 
 
 def _minus(base: Digest, d: Digest, metric: str) -> Estimate:
@@ -308,16 +309,6 @@ def _minus(base: Digest, d: Digest, metric: str) -> Estimate:
         return found
     effects = [np.subtract(cell.runs[metric], cell.nominal[metric]) for cell in (base, d)]
     return widened(found, effects[1] - effects[0], ANY)
-
-
-def _coordinate(value: Value) -> Value:
-    """Place on an axis: a number, or a quantity written with its unit."""
-    for parse in (rate_rps, duration_s, ratio) if isinstance(value, str) else ():
-        try:
-            return parse(str(value))
-        except InputError:
-            continue
-    return value
 
 
 def _seconds(panel: Panel, drawn: Sequence[Digest]) -> Iterator[Point]:
