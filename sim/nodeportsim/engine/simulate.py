@@ -317,13 +317,20 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
             pods, control.scenario.pods.workers * _lives_s(control, len(pods), duration_s)
         ),
         milestones=tuple(control.milestones),
-        programming=np.array(control.programming.rows, np.float64).reshape(-1, 3),
-        newborns=newborns.by_second(control),
-        pod_nodes=_array(column(pods, "node")),
-        node_zones=control.scenario.cluster.zone_names,
+        **_places(control, pods),
         events=int(plane.events),
         trace=_trace(w),
     )
+
+
+def _places(control: Control, pods: Any) -> dict[str, Any]:
+    """Read where pods stand, when rules knew of them, what new ones got."""
+    return {
+        "programming": np.array(control.programming.rows, np.float64).reshape(-1, 3),
+        "newborns": newborns.by_second(control),
+        "pod_nodes": _array(column(pods, "node")),
+        "node_zones": control.scenario.cluster.zone_names,
+    }
 
 
 def _array(rows: Any) -> Counts:
