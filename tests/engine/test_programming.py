@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nodeportsim.engine.programming import Programming
 from nodeportsim.engine.rules import Rules
 from nodeportsim.engine.simulate import Replication, simulate
+from nodeportsim.engine.slices import Listed, Version
 from nodeportsim.scenario.clients import Clients, Connections
 from nodeportsim.scenario.profile import load_profile
 from nodeportsim.scenario.spec import (
@@ -70,6 +72,20 @@ def test_a_change_soon_after_another_waits_for_slices_and_sync() -> None:
     assert gap_s < GRACE_S
     assert late.min() >= GRACE_S - gap_s
     assert early.max() < late.max() + gap_s
+
+
+def test_changes_of_one_version_count_from_the_first_of_them() -> None:
+    programming = Programming()
+    programming.change(1.0)
+    programming.change(1.5)
+    programming.publish(version(0, ()), version(1, (0,)))
+    programming.write(3, 0, 1, booted_s=-1.0, now_s=2.25)
+    assert programming.rows == [(1.0, 3, 1.25)]
+
+
+def version(number: int, pods: tuple[int, ...]) -> Version:
+    everywhere = Listed(first=0, pods=pods)
+    return Version(local=False, everywhere=everywhere, here={}, ready=frozenset(), number=number, near={})
 
 
 def test_a_version_that_changes_nobodys_endpoints_does_not_count() -> None:
