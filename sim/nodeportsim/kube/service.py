@@ -78,7 +78,7 @@ class Service:
         """Decode and default a manifest; a wrong type raises `StatusError` 400."""
         if not isinstance(manifest, Mapping) or manifest.get("kind", "Service") != "Service":
             raise InputError("must be a Service", field="kind", hint="Give one manifest of kind: Service.")
-        document = _decode(manifest, _SERVICE, go_field="", path="")
+        document = _decode(manifest, _SERVICE)
         return cls(**_defaulted(document.get("metadata") or {}, document.get("spec") or {}))
 
     @property
@@ -164,34 +164,28 @@ _METADATA = _Struct(
 _SERVICE = _Struct("Service", {"metadata": _METADATA, "spec": _SPEC})
 
 
-def _decode(value: Any, go: Any, *, go_field: str, path: str) -> Any:
+_Trail = tuple[
+    _Struct | str | int, ...
+]  # Down to a value: each struct and the key in it, list indices, map keys.
+
+
+def _decode(value: Any, go: Any, trail: _Trail = ()) -> Any:
     """Decode a JSON value as Go's encoding/json does: null is no value, the first wrong type ends it."""
     if value is None:
         return None
     if isinstance(go, _Struct) and isinstance(value, Mapping):
+        fields = go.fields
         return {
-            key: _decode(
-                item, go.fields[key], go_field=_below(go, go_field, key), path=f"{path}.{key}".lstrip(".")
-            )
-            for key, item in value.items()
-            if key in go.fields
+            key: _decode(item, fields[key], (*trail, go, key)) for key, item in value.items() if key in fields
         }
     if isinstance(go, _List) and isinstance(value, list | tuple):
-        return [_decode(v, go.item, go_field=go_field, path=f"{path}[{n}]") for n, v in enumerate(value)]
+        return [_decode(item, go.item, (*trail, n)) for n, item in enumerate(value)]
     if go == _MAP and isinstance(value, Mapping):
-        return {
-            str(key): _decode(item, "string", go_field=go_field, path=f"{path}[{key}]") or ""
-            for key, item in value.items()
-        }
-    return _decode_scalar(value, go, go_field=go_field, path=path)
+        return {str(key): _decode(item, "string", (*trail, f"[{key}]")) or "" for key, item in value.items()}
+    return _decode_scalar(value, go, trail)
 
 
-def _below(struct: _Struct, go_field: str, key: str) -> str:
-    """Name a field for Go's message: the struct it is in, then the whole path without indices."""
-    return f"{struct.name}.{go_field.partition('.')[2]}.{key}".replace("..", ".")
-
-
-def _decode_scalar(value: Any, go: Any, *, go_field: str, path: str) -> Any:
+def _decode_scalar(value: Any, go: Any, trail: _Trail) -> Any:
     go = "int32" if go == _INT_OR_STRING and not isinstance(value, str) else go
     if isinstance(go, str) and go != _MAP:
         if go == "bool" and isinstance(value, bool):
@@ -200,10 +194,23 @@ def _decode_scalar(value: Any, go: Any, *, go_field: str, path: str) -> Any:
             return value
         if go not in {"bool", "int32"} and isinstance(value, str):
             return value
-    raise bad_request(
-        f"cannot unmarshal {_json_kind(value, go)} into Go struct field {go_field} of type {_go_name(go)}",
-        path=path,
+    what = f"{_json_kind(value, go)} into Go struct field {_go_field(trail)} of type {_go_name(go)}"
+    raise bad_request(f"cannot unmarshal {what}", path=_path(trail))
+
+
+def _go_field(trail: _Trail) -> str:
+    """Name a field for Go's message: the struct it is in, then the whole path without indices."""
+    structs = [step.name for step in trail if isinstance(step, _Struct)]
+    keys = [step for step in trail if isinstance(step, str) and not step.startswith("[")]
+    return ".".join([*structs[-1:], *keys])
+
+
+def _path(trail: _Trail) -> str:
+    """Write where a value stands: ``spec.ports[0].port``."""
+    words = (
+        f"[{step}]" if isinstance(step, int) else str(step) for step in trail if not isinstance(step, _Struct)
     )
+    return ".".join(words).replace(".[", "[")
 
 
 def _json_kind(value: Any, go: Any) -> str:

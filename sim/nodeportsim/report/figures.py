@@ -14,6 +14,7 @@ from nodeportsim.report import canvas
 from nodeportsim.report.plots import (
     blast,
     curves,
+    frontier,
     growth,
     latency,
     load,
@@ -112,6 +113,12 @@ PLOTS = {
         text=stages.text,
         draw=stages.draw,
     ),
+    "warm_up": Plot(
+        question="How much of the beginning was left out, and why?",
+        frames=warm_up.frames,
+        text=warm_up.text,
+        draw=warm_up.draw,
+    ),
     "routes": Plot(
         question="Which pod answers what enters by which node?",
         frames=routes.route_frames,
@@ -139,12 +146,6 @@ PLOTS = {
     "newborns": _curve("When do new pods get their share?", growth.NEWBORNS),
     "sync_time": _curve("How long until rules know a change, with many Services?", growth.SYNC_TIME),
     "affinity": _curve("How many source addresses make ClientIP affinity even?", growth.AFFINITY),
-    "warm_up": Plot(
-        question="How much of the beginning was left out, and why?",
-        frames=warm_up.frames,
-        text=warm_up.text,
-        draw=warm_up.draw,
-    ),
     "first_packet_cost": _curve("What do many Services cost a new connection?", curves.FIRST_PACKET_COST),
     "hottest_pod": _curve("How many connections make the load even?", curves.HOTTEST_POD),
     "conntrack_wall": _curve("At which rate is the conntrack table full?", curves.CONNTRACK_WALL),
@@ -163,6 +164,13 @@ PLOTS = {
         text=paired.text,
         draw=paired.draw,
     ),
+    "frontier": Plot(
+        question="How many nodes and pods are enough, and which are cheapest?",
+        frames=frontier.frames,
+        text=frontier.text,
+        draw=frontier.draw,
+    ),
+    "degraded_p99": _curve("How many pods, also with a node lost?", frontier.DEGRADED_P99),
     "phase_diagram": Plot(
         question="At which load, with which retries, does the service come back by itself?",
         frames=phase_diagram.frames,
