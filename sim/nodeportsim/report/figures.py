@@ -24,6 +24,7 @@ from nodeportsim.report.plots import (
     stages,
     survival,
     timeline,
+    tornado,
 )
 
 if TYPE_CHECKING:
@@ -124,6 +125,12 @@ PLOTS = {
         frames=paired.frames,
         text=paired.text,
         draw=paired.draw,
+    ),
+    "tornado": Plot(
+        question="Which of many parameters matters most?",
+        frames=tornado.frames,
+        text=tornado.text,
+        draw=tornado.draw,
     ),
     "phase_diagram": Plot(
         question="At which load, with which retries, does the service come back by itself?",
