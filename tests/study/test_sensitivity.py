@@ -13,8 +13,9 @@ from click.testing import CliRunner
 
 from nodeportsim.cli import main
 from nodeportsim.errors import InputError
+from nodeportsim.metrics.importance import importance, verdict
 from nodeportsim.study.design import parse_vary
-from nodeportsim.study.sensitivity import Plan, importance, indices, planned, sample, sweep_of, verdict
+from nodeportsim.study.sensitivity import Plan, indices, planned, sample, sweep_of
 
 if TYPE_CHECKING:
     from pathlib import Path

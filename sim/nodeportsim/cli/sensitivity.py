@@ -55,10 +55,11 @@ def sensitivity(
     """Say which parameters matter for a metric; with another metric the same runs are read again."""
     import pandas as pd
 
+    from nodeportsim.metrics.importance import verdict
     from nodeportsim.report.figures import write
     from nodeportsim.study.design import parse_vary
     from nodeportsim.study.folder import opened, results_of
-    from nodeportsim.study.sensitivity import analyse, one, planned, sweep_of, verdict
+    from nodeportsim.study.sensitivity import analyse, one, planned, sweep_of
 
     one(metric)  # A misspelt one is worth knowing before the work.
     more = () if replications is None else (f"run.replications={replications}",)

@@ -47,8 +47,6 @@ SAMPLES = {"tornado": 1, "morris": 20, "sobol": 64}
 LEVELS = 4
 RESAMPLES = 1000
 DIGITS = 9
-IMPORTANCE = {"morris": "mu_star", "sobol": "total"}
-"""The index by which parameters are ranked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,51 +252,3 @@ def _tornado(plan: Plan, values: Sequence[Sequence[float]]) -> list[Row]:
 
 def _digits(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.{DIGITS}g}")
-
-
-def importance(rows: Sequence[Row]) -> list[Row]:
-    """Give each parameter one number with its interval, the largest first: the index it is ranked by.
-
-    Of `tornado` that is the size of the larger of its two bars.
-    """
-    by = IMPORTANCE.get(rows[0]["method"])
-    found: dict[str, Row] = {}
-    for row in rows:
-        if by in {None, row["index"]}:
-            size = _size(row) if by is None else row
-            known = found.get(row["parameter"])
-            if known is None or size["estimate"] > known["estimate"]:
-                found[row["parameter"]] = size
-    return sorted(found.values(), key=lambda row: -row["estimate"])
-
-
-def _size(row: Row) -> Row:
-    """Take a difference without its sign."""
-    if row["low"] is None:
-        return row | {"estimate": abs(row["estimate"])}
-    ends = sorted((abs(row["low"]), abs(row["high"])))
-    low = 0.0 if row["low"] <= 0.0 <= row["high"] else ends[0]
-    return row | {"estimate": abs(row["estimate"]), "low": low, "high": ends[1]}
-
-
-def verdict(rows: Sequence[Row]) -> str:
-    """Say in words which parameter matters most; those whose intervals overlap are not ranked."""
-    ranked, metric = importance(rows), rows[0]["metric"]
-    if any(row["low"] is None for row in ranked):
-        return f"Parameters are not ranked for {metric}: an interval needs 10 replications."
-    inert = [row["parameter"] for row in ranked if row["low"] <= 0.0]
-    first = ranked[0]
-    if first["parameter"] in inert:
-        return f"No parameter can be shown to matter for {metric}."
-    others = [row["parameter"] for row in ranked[1:] if row["high"] >= first["low"]]
-    tied = [first["parameter"], *(name for name in others if name not in inert)]
-    number = f"{first['estimate']:.3g} [{first['low']:.3g}, {first['high']:.3g}]"
-    said = f"{tied[0]} matters most for {metric}: {number}."
-    if len(tied) > 1:
-        said = f"{_and(tied)} matter most for {metric}, and cannot be told apart: their intervals overlap."
-    return said + (f" No effect can be shown of {_and(inert)}." if inert else "")
-
-
-def _and(names: Sequence[str]) -> str:
-    *head, last = names
-    return f"{', '.join(head)} and {last}" if head else last

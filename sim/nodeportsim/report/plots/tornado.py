@@ -7,9 +7,9 @@ of the variance. Lines are 95 % intervals.
 
 from __future__ import annotations
 
-from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nodeportsim.metrics.importance import importance, leaders
 from nodeportsim.report import canvas
 from nodeportsim.report.words import Text, fitted, metric_name, percent, seconds, significant
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+    Rows = list[dict[str, Any]]
 
 _NAME_MAX = 40  # Characters of a parameter's name: what leaves the bars half of the width.
 _MOST = 12  # Parameters that have room.
@@ -55,10 +57,32 @@ def _unit(table: DataFrame) -> _Unit:
     return _Unit(seconds, "(s)") if metric.startswith(_TIMES) else _Unit(significant, "")
 
 
-def _ranked(table: DataFrame) -> list[tuple[str, list[dict[Any, Any]]]]:
-    """Give each parameter with its rows, the one with the largest value first; of equals the first named."""
-    groups = [(str(name), rows.to_dict("records")) for name, rows in table.groupby("parameter", sort=False)]
-    return sorted(groups, key=lambda group: -max(abs(row["estimate"]) for row in group[1]))
+def _ranked(table: DataFrame) -> list[tuple[str, Rows]]:
+    """Give each parameter with its rows, the most important first."""
+    rows = _records(table)
+    groups = {name: [row for row in rows if row["parameter"] == name] for name in table["parameter"]}
+    return [(found["parameter"], groups[found["parameter"]]) for found in importance(rows)]
+
+
+def _records(table: DataFrame) -> Rows:
+    """Give the rows; what is not there is None, and not the table's NaN."""
+    whole = table.astype(object).where(table.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in whole.to_dict("records")]
+
+
+def _title(table: DataFrame, unit: _Unit) -> str:
+    """Name what stands out, and nothing that does not."""
+    rows, metric = _records(table), metric_name(str(table["metric"].iloc[0]))
+    ranked = importance(rows)
+    if any(row["low"] is None for row in ranked):
+        return f"{metric}: {len(ranked)} parameters, not ranked without intervals"
+    found = leaders(rows)
+    if not found:
+        return f"{metric}: none of {len(ranked)} parameters can be shown to move it"
+    first = found[0]["parameter"]
+    if len(found) > 1:
+        return f"{metric}: {first} and {len(found) - 1} more move it most, not told apart"
+    return f"{metric}: {first} moves it most, {unit.write(found[0]['estimate'])}"
 
 
 def text(table: DataFrame) -> Text:
@@ -67,21 +91,16 @@ def text(table: DataFrame) -> Text:
         return Text("No parameter was varied", "No parameter was varied.", "Sensitivity, empty.")
     unit, ranked = _unit(table), _ranked(table)
     metric = metric_name(str(table["metric"].iloc[0]))
-    first, rows = ranked[0]
-    largest = max(rows, key=lambda row: abs(row["estimate"]))
-    title = f"{metric}: {first} moves it most, {unit.write(largest['estimate'])}"
-    if not largest["estimate"]:
-        title = f"{metric}: none of {len(ranked)} parameters moves it"
     listing = "; ".join(f"{name}: {', '.join(_said(row, unit) for row in rows)}" for name, rows in ranked)
     caption = f"What each parameter does to {metric}. Lines: 95 % intervals. {listing}."
-    return Text(title, caption, f"Bars, a pair a parameter. {listing}.")
+    return Text(_title(table, unit), caption, f"Bars, a pair a parameter. {listing}.")
 
 
-def _said(row: dict[Any, Any], unit: _Unit) -> str:
+def _said(row: dict[str, Any], unit: _Unit) -> str:
     setting = row["setting"]
-    where = f" ({setting})" if isinstance(setting, str) else ""
+    where = "" if setting is None else f" ({setting})"
     value = unit.write(row["estimate"])
-    ends = "" if isnan(row["low"]) else f" [{unit.write(row['low'])}, {unit.write(row['high'])}]"
+    ends = "" if row["low"] is None else f" [{unit.write(row['low'])}, {unit.write(row['high'])}]"
     return f"{_WORDS[row['index']]}{where} {value}{ends}"
 
 
@@ -116,14 +135,14 @@ def _tick(value: float, unit: _Unit) -> str:
     return unit.write(value).removesuffix(" %")
 
 
-def _name(name: str, rows: list[dict[Any, Any]]) -> str:
+def _name(name: str, rows: Rows) -> str:
     """Name a parameter, with its two ends where these are what the bars are."""
-    ends = [row["setting"] for row in rows if isinstance(row["setting"], str)]
+    ends = [str(row["setting"]) for row in rows if row["setting"] is not None]
     return f"{name} {' .. '.join(ends)}" if ends else name
 
 
-def _bar(axes: Axes, at: float, row: dict[Any, Any], colour: str, *, first: bool) -> None:
+def _bar(axes: Axes, at: float, row: dict[str, Any], colour: str, *, first: bool) -> None:
     label = _WORDS[row["index"]] if first else None
     axes.barh(at, row["estimate"], _HEIGHT, color=colour, label=label)
-    if not isnan(row["low"]):
+    if row["low"] is not None:
         axes.plot([row["low"], row["high"]], [at, at], color=canvas.ink("text.color"), linewidth=1.4)
