@@ -40,10 +40,12 @@ LINE_S = 10.0
 class Sweeps(click.RichGroup):
     """A group that takes anything but the name of one of its commands for a sweep to run."""
 
+    default = "run"
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Let ``sweep FILE`` mean ``sweep run FILE``."""
         if args and args[0] not in {*self.commands, "-h", "--help"}:
-            args = ["run", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
