@@ -88,7 +88,7 @@ def test_the_table_exported_is_the_file_in_the_folder(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "there"), [("null,500ms", [None, 0.5]), ("1,25%", [1, 0.25]), ("1,two", ["1", "two"])]
+    ("values", "there"), [("500ms,1s", [0.5, 1.0]), ("1,25%", [1, 0.25]), ("1,two", ["1", "two"])]
 )
 def test_a_column_of_parquet_has_one_type(tmp_path: Path, values: str, there: list[object]) -> None:
     """Numbers, or words where some value is one; a point that is no scenario has its row, too."""
@@ -98,7 +98,7 @@ def test_a_column_of_parquet_has_one_type(tmp_path: Path, values: str, there: li
     assert call("sweep", "export", tmp_path / "out", "-o", "parquet").exit_code == 0
     table = "points" if "two" in values else "results"
     found = pd.read_parquet(tmp_path / "out" / f"{table}.parquet")[path].unique()
-    assert [None if cell != cell else cell for cell in found] == there  # noqa: PLR0124  (NaN is not itself)
+    assert list(found) == there
 
 
 def test_no_rows_are_an_empty_list_of_json(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ _BELOW_ONE = 1.0 - 2.0**-53
 
 _STEPS = re.compile(r"(lin|log):(.*)")
 _RANGE = re.compile(r"(.+?)\.\.(.+)")
-_WORDS: dict[str, Value] = {"true": True, "false": False, "null": None}
+_WORDS: dict[str, Value] = {"true": True, "false": False}
 _OPEN, _CLOSE = "[{", "]}"
 
 
