@@ -52,7 +52,7 @@ LIBRARIES = {
     "rich_click": ("cli",),
     "scipy": ("theory", "metrics", "study", "calibrate"),
     "simpy": ("engine",),
-    "yaml": ("scenario", "study.experiment", "calibrate"),
+    "yaml": ("scenario", "study.experiment", "calibrate", "result"),
 }
 SLOW = {"SALib", "distributed", "scipy", "pandas", "matplotlib", "numba", "networkx"}
 FILE_TOUCHERS = (
@@ -62,6 +62,7 @@ FILE_TOUCHERS = (
     "study.store",
     "study.folder",
     "study.results",
+    "study.manifest",
     "calibrate",
     "report",
     "cli",

@@ -48,8 +48,10 @@ def expected_cpu_s(scenario: Scenario, engine: Engine) -> float:
 
 
 def _runs(scenario: Scenario) -> int:
-    """Count the runs: with drawn prices, each replication runs at the profile's values too."""
-    return scenario.run.replications * (1 + scenario.run.uncertainty)
+    """Count the runs, at most: with drawn prices, each replication runs at the profile's values too."""
+    run = scenario.run
+    most = run.max_replications if run.precision else run.replications
+    return most * (1 + run.uncertainty)
 
 
 def _offered(group: Clients, scenario: Scenario) -> float:

@@ -39,8 +39,10 @@ def _sha256(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def provenance(scenario: Scenario, profile: Profile, engine: str, warmup_s: float) -> dict[str, Any]:
-    """Collect what reproduces a run, and what it takes for granted."""
+def provenance(
+    scenario: Scenario, profile: Profile, engine: str, warmup_s: float, replications: int | None = None
+) -> dict[str, Any]:
+    """Collect what reproduces a run, and what it takes for granted; `replications` where more were made."""
     return {
         "scenario": scenario.name,
         "scenario_sha256": scenario_sha256(scenario),
@@ -50,7 +52,7 @@ def provenance(scenario: Scenario, profile: Profile, engine: str, warmup_s: floa
         "profile_sha256": profile_sha256(profile),
         "version": version("nodeportsim"),
         "seed": scenario.run.seed,
-        "replications": scenario.run.replications,
+        "replications": replications or scenario.run.replications,
         "warmup_s": warmup_s,
         "engine": engine,
         "libraries": {name: version(name) for name in LIBRARIES},
