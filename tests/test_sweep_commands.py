@@ -14,6 +14,7 @@ import sweeping
 from click.testing import CliRunner
 
 from nodeportsim.cli import main
+from nodeportsim.cli.sweeps import progress
 from nodeportsim.study.folder import opened
 from nodeportsim.study.results import write_csv
 
@@ -134,6 +135,20 @@ def test_what_cannot_be_swept_is_bad_input(tmp_path: Path, words: list[str], pro
 def test_a_point_that_fails_makes_the_exit_code_one(tmp_path: Path) -> None:
     ended = sweep(tmp_path, "--vary=nodes=2,6000")
     assert (ended.exit_code, "1 of 2 points could not be simulated" in ended.stderr) == (1, True)
+
+
+def test_progress_is_a_line_now_and_then_where_nobody_draws_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two points a second from the first one on; a line every ten seconds."""
+    clock = iter([100.0, 105.0, 110.0, 119.0, 120.0])
+    monkeypatch.setattr("nodeportsim.cli.sweeps.time.monotonic", lambda: next(clock))
+    with progress(quiet=False) as shown:
+        assert shown is not None
+        for done in (1, 11, 21, 39, 41):
+            shown(done, 61)
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["21 of 61 points, 2 points/s, 20 s left", "41 of 61 points, 2 points/s, 10 s left"]
 
 
 @pytest.mark.parametrize("words", [["status"], ["export"]])
