@@ -16,6 +16,7 @@ ROWS = re.findall(
     r"^\| ([^|]+) \| `nodeportsim ([^`]+)` \|", (ROOT / "docs" / "questions.md").read_text(), re.MULTILINE
 )
 FEWER = {"run": ["--replications", "1", "-o", "json"], "experiment": ["--replications", "1", "--quiet"]}
+FEWER |= {"sweep": ["--quiet"], "sensitivity": ["--replications", "10", "--quiet"]}
 
 
 def test_every_question_has_a_command() -> None:
