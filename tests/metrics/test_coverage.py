@@ -51,10 +51,9 @@ if TYPE_CHECKING:
 
 BAND = (0.935, 0.965)
 LEVEL = 0.01
-SEEDS = [
-    int(word)
-    for word in np.random.SeedSequence(int(os.environ.get("COVERAGE_SEED", "1"))).generate_state(100)
-]
+PAGE = Path(__file__).parents[2] / "docs" / "compare.md"
+SEED = os.environ.get("COVERAGE_SEED", "1")
+SEEDS = [int(word) for word in np.random.SeedSequence(int(SEED)).generate_state(100)]
 N = 20  # Replications of an interval, as by default.
 FEW = 12  # Of a simulated one: as many as an interval with two controls needs.
 
