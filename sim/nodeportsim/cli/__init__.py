@@ -20,6 +20,7 @@ from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
+from nodeportsim.cli.sweeps import sweep
 from nodeportsim.cli.validate import validate
 
 
@@ -35,6 +36,7 @@ for command in (
     check,
     compare,
     experiment,
+    sweep,
     incidents,
     diagnose,
     measure,

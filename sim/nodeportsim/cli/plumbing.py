@@ -48,7 +48,7 @@ def exit_code(error: BaseException) -> int:
     """Say on stderr what went wrong, and give its exit code."""
     match error:
         case KeyboardInterrupt() | click.Abort():
-            click.echo("interrupted; nothing was written", err=True)
+            click.echo(f"interrupted; {str(error) or 'nothing was written'}", err=True)
             return INTERRUPTED
         case BrokenPipeError() | SystemExit():  # Rich makes a SystemExit of a broken pipe.
             _drop_stdout()
@@ -144,7 +144,7 @@ def announce_compilation(engine: str, quiet: bool) -> None:
     from nodeportsim.engine.cache import is_warm
 
     if engine == "compiled" and not quiet and sys.stderr.isatty() and not is_warm():
-        click.echo("compiling the simulation, once for this version: half a minute", err=True)
+        click.echo("compiling the simulation, once for this version: a minute", err=True)
 
 
 @contextmanager

@@ -81,6 +81,15 @@ def _take_policies(raw: dict[str, Any], folder: FilePath) -> None:
             entry["code"] = open_source(str(folder / file), MOST_POLICY_BYTES).text
 
 
+def is_experiment(path: str) -> bool:
+    """Say whether a file holds an experiment; False, too, where it cannot be read as YAML."""
+    try:
+        found = list(documents(open_source(path)))
+    except InputError:
+        return False
+    return any(isinstance(document, dict) and document.get("kind") == "Experiment" for document in found)
+
+
 def write(scenario: Scenario) -> str:
     """Write a scenario as YAML that `read` turns into the same scenario."""
     import yaml

@@ -19,6 +19,9 @@ REQUEST_CPU_S = {"compiled": 0.4e-6, "simpy": 53e-6}
 """CPU time of a request with its own connection on a server core: one over the rates of `new connection` in
 results/benchmarks/ratios.json and of SimPy in start.json, rounded up. Only the order counts."""
 
+REPLICATION_CPU_S = 0.02
+"""CPU time of building a small world and reading it again. Only the order counts."""
+
 LONGEST_CPU_S = 24 * 3600.0
 MOST_BYTES = 4 * 2**30
 
@@ -37,6 +40,11 @@ _INTERPRETED = 4  # A Python number and its place in a list, against 8 bytes in 
 def expected_requests(scenario: Scenario) -> float:
     """Estimate how many requests all replications offer, from the declared load alone."""
     return _runs(scenario) * sum(_offered(group, scenario) for group in scenario.clients)
+
+
+def expected_cpu_s(scenario: Scenario, engine: Engine) -> float:
+    """Estimate the CPU time of all replications; coarse, and rather too little."""
+    return expected_requests(scenario) * REQUEST_CPU_S[engine] + _runs(scenario) * REPLICATION_CPU_S
 
 
 def _runs(scenario: Scenario) -> int:

@@ -29,6 +29,11 @@ def scenario_sha256(scenario: Scenario) -> str:
     return _sha256(scenario.model_dump(mode="json"))
 
 
+def profile_sha256(profile: Profile) -> str:
+    """Hash a profile's prices in the same way."""
+    return _sha256(profile.model_dump(mode="json"))
+
+
 def _sha256(value: Any) -> str:
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -44,7 +49,7 @@ def provenance(
         "mode": scenario.cluster.proxy.mode,
         "syn_schedule": ", ".join(dict.fromkeys(group.syn_schedule for group in scenario.clients)),
         "profile": profile.name,
-        "profile_sha256": _sha256(profile.model_dump(mode="json")),
+        "profile_sha256": profile_sha256(profile),
         "version": version("nodeportsim"),
         "seed": scenario.run.seed,
         "replications": replications or scenario.run.replications,

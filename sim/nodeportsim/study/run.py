@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 INTERPRETED_REQUESTS = 50_000
 """Up to here a run is interpreted if the kernel has not been compiled yet: at some 15,000 requests/s it ends
-long before the half minute that a cold compilation takes. The numbers are the same."""
+long before the minute that a cold compilation takes. The numbers are the same."""
 
 MEASURES = TOTALS
 """What can be measured in one replication, by name."""
@@ -122,19 +122,56 @@ def run(
     from nodeportsim.scenario.profile import load_profile
 
     parse(scenario.thresholds)  # A misspelt one is worth knowing before the work.
-    watch = Watch(scenario.run)
     chosen = choose_engine(scenario, engine)
-    assert_bounded(scenario, chosen)
     profile = load_profile(scenario.cluster.profile)
-    first = _tasks(scenario, profile, range(1))[0]
-    pilot, warmup_s, pilot_latency_s = _warm_up(scenario, chosen, first)
+    runs = replicate(scenario, profile, engine=chosen, jobs=jobs, progress=progress)
+    return Outcome(
+        scenario=scenario,
+        replications=runs.replications,
+        warmup_s=runs.warmup_s,
+        # Not `chosen`: a summary does not depend on what has been compiled before.
+        summary=_summary(scenario, profile, runs, engine or DEFAULT),
+        nominal=runs.nominal,
+        pilot_latency_s=runs.pilot_latency_s,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """The replications of a scenario, before anything is made of them; fields as in `Outcome`.
+
+    Parameters
+    ----------
+    precision
+        Where a precision was asked for: what the summary says of it.
+    """
+
+    replications: tuple[Replication, ...]
+    warmup_s: float
+    nominal: tuple[Replication, ...] = ()
+    pilot_latency_s: tuple[float, ...] = ()
+    precision: dict[str, Any]
+
+
+def replicate(
+    scenario: Scenario,
+    profile: Profile,
+    *,
+    engine: Engine,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Runs:
+    """Run all replications of a scenario and check their books; arguments and errors as in `run`."""
+    watch = Watch(scenario.run)
+    assert_bounded(scenario, engine)
+    pilot, warmup_s, pilot_latency_s = _warm_up(scenario, engine, _tasks(scenario, profile, range(1))[0])
     own: list[Replication] = []
     nominal: list[Replication] = []
     for size in watch.sizes:
         numbers = range(len(own), size)
         tasks = _tasks(scenario, profile, numbers)
         done: list[Replication] = []
-        for replication in _replications(scenario, chosen, jobs, warmup_s, pilot, tasks):
+        for replication in _replications(scenario, engine, jobs, warmup_s, pilot, tasks):
             assert_conserved(replication, scenario)
             done.append(replication)
             if progress:
@@ -142,16 +179,12 @@ def run(
         own, nominal, pilot = own + done[: len(numbers)], nominal + done[len(numbers) :], None
         if watch.enough(own, nominal):
             break
-    return Outcome(
-        scenario=scenario,
+    return Runs(
         replications=tuple(own),
         warmup_s=warmup_s,
-        # Not `chosen`: a summary does not depend on what has been compiled before.
-        summary=_summary(scenario, profile, own, nominal, engine or DEFAULT, warmup_s)
-        | controlled_latency(scenario, own, warmup_s)
-        | watch.summary(len(own)),
         nominal=tuple(nominal),
         pilot_latency_s=pilot_latency_s,
+        precision=watch.summary(len(own)),
     )
 
 
@@ -243,24 +276,18 @@ def assert_conserved(replication: Replication, scenario: Scenario) -> None:
         )
 
 
-def _summary(
-    scenario: Scenario,
-    profile: Profile,
-    replications: Sequence[Replication],
-    nominal: Sequence[Replication],
-    engine: Engine,
-    warmup_s: float,
-) -> dict[str, Any]:
+def _summary(scenario: Scenario, profile: Profile, runs: Runs, engine: Engine) -> dict[str, Any]:
     from nodeportsim.engine.codes import CAUSES, PHASES, STAGES
     from nodeportsim.metrics.summarise import summarise
     from nodeportsim.metrics.thresholds import check
 
-    summary = summarise(replications, nominal=nominal, causes=CAUSES, stages=STAGES, phases=PHASES)
-    if len(replications) == 1 and not scenario.events and not nominal:
-        _by_batches(summary, replications[0], warmup_s)
+    own, nominal, warmup_s = runs.replications, runs.nominal, runs.warmup_s
+    summary = summarise(own, nominal=nominal, causes=CAUSES, stages=STAGES, phases=PHASES)
+    if len(own) == 1 and not scenario.events and not nominal:
+        _by_batches(summary, own[0], warmup_s)
     summary["thresholds"] = check(scenario.thresholds, summary)
-    summary["provenance"] = provenance(scenario, profile, engine, warmup_s, len(replications))
-    return summary
+    summary["provenance"] = provenance(scenario, profile, engine, warmup_s, len(own))
+    return summary | controlled_latency(scenario, own, warmup_s) | runs.precision
 
 
 def _by_batches(summary: dict[str, Any], replication: Replication, warmup_s: float) -> None:
