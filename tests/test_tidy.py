@@ -51,7 +51,7 @@ LIBRARIES = {
     "rich_click": ("cli",),
     "scipy": ("theory", "metrics", "study", "calibrate"),
     "simpy": ("engine",),
-    "yaml": ("scenario", "study.experiment", "calibrate"),
+    "yaml": ("scenario", "study.experiment", "calibrate", "result"),
 }
 SLOW = {"scipy", "pandas", "matplotlib", "numba", "networkx"}
 FILE_TOUCHERS = (
@@ -61,6 +61,7 @@ FILE_TOUCHERS = (
     "study.store",
     "study.folder",
     "study.results",
+    "study.manifest",
     "calibrate",
     "report",
     "cli",

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError
+from nodeportsim.study.manifest import write_manifest
 from nodeportsim.study.provenance import scenario_sha256
 from nodeportsim.study.run import Outcome, run
 from nodeportsim.study.store import staged
+from nodeportsim.study.verify import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.experiment import Experiment
     from nodeportsim.study.findings import Findings
+    from nodeportsim.study.size import Answer, Question
+
+
+_AGAIN = "nodeportsim run scenario.yaml --out ."
 
 
 class Result(Outcome):
@@ -71,12 +77,15 @@ class Result(Outcome):
         from nodeportsim.scenario.read import write
 
         tables = self.tables
-        render(self.summary, tables, folder, command="nodeportsim run scenario.yaml --out .")
+        render(self.summary, tables, folder, command=_AGAIN)
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         (folder / "summary.json").write_text(as_json(self.summary), encoding="utf-8")
         (folder / "provenance.json").write_text(as_json(self.summary["provenance"]), encoding="utf-8")
         (folder / "scenario.yaml").write_text(write(self.scenario), encoding="utf-8")
+        kept = ("scenario", "scenario_sha256", "profile", "profile_sha256", "version", "seed", "libraries")
+        about = {name: self.summary["provenance"][name] for name in kept}
+        write_manifest(folder, {"kind": "run", "command": _AGAIN} | about)
 
 
 def simulate(
@@ -97,12 +106,46 @@ def run_folder(scenario: Scenario) -> Path:
     return Path("runs") / f"{name[:60]}-{scenario_sha256(scenario)[:8]}"
 
 
-def write_findings(experiment: Experiment, findings: Findings, folder: Path) -> None:
-    """Write an experiment's table, conclusions and figures into an existing folder."""
+def write_findings(
+    experiment: Experiment, findings: Findings, folder: Path, *, name: str, replications: int | None = None
+) -> None:
+    """Write an experiment's table, conclusions and figures into an existing folder.
+
+    `name` is what it was found by, `replications` what was asked for instead of its own.
+    """
     from nodeportsim.report.figures import write
     from nodeportsim.study.experiment import conclusions
 
     findings.table.to_csv(folder / "table.csv", index=False, lineterminator="\n")
     (folder / "conclusions.md").write_text(conclusions(experiment, findings), encoding="utf-8")
-    for name, frame in findings.figures.items():
-        write(name, {"table": frame}, folder)
+    for figure, frame in findings.figures.items():
+        write(figure, {"table": frame}, folder)
+    about = {"kind": "experiment", "command": f"nodeportsim experiment {name} --out .", "experiment": name}
+    write_manifest(folder, about | {"replications": replications} | versions())
+
+
+def write_sizes(question: Question, answer: Answer, folder: Path) -> None:
+    """Write what `size` found into an existing folder: designs, what was tried, the figure, the patches."""
+    import csv
+
+    import yaml
+
+    from nodeportsim.report.figures import write
+    from nodeportsim.report.summary import as_json
+    from nodeportsim.study.sized import as_rows, deployment_patch, frontier, service_patch
+
+    rows, tried = as_rows(answer), frontier(answer)
+    summary = {"designs": rows, "infeasible_because": answer.infeasible_because}
+    (folder / "size.json").write_text(as_json(summary), encoding="utf-8")
+    if not tried.empty:
+        write("frontier", {"table": tried}, folder)
+    if not rows:
+        return
+    with (folder / "size.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    best = answer.designs[0].design
+    for kind, patch in (("deployment", deployment_patch), ("service", service_patch)):
+        text = yaml.safe_dump(patch(question.scenario, best), sort_keys=False)
+        (folder / f"{kind}-patch.yaml").write_text(text, encoding="utf-8")

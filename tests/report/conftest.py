@@ -113,6 +113,20 @@ def study() -> dict[str, pd.DataFrame]:
     ]
     differences = ["difference_ratio", "low_ratio", "high_ratio"]
     slow = [0.02 if second < 10 else 0.005 + 0.0001 * (second % 3) for second in range(60)]
+    designs = [
+        (5, 12, "iptables", 6.2, False, False, None, "p99 is 0.06, must be <50ms"),
+        (5, 13, "iptables", 6.3, True, True, 0.13, ""),
+        (5, 14, "iptables", 6.4, True, False, None, ""),
+        (6, 12, "nftables", 7.2, True, True, 0.34, ""),
+    ]
+    tried = ["nodes", "pods", "family", "cost", "feasible", "chosen", "headroom", "reason"]
+    sized = [
+        (f"{nodes} nodes", kind, (20 + 9 * panel) * (1 + 30 / pods**2), None, None, pods, panel)
+        for nodes in (3, 4)
+        for kind in ("simulated", "closed form")
+        for panel in (0, 1)
+        for pods in (6, 10, 14)
+    ]
     return {
         "warm_up": warm_up(slow, synthetic.replications(3), 10.0),
         "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
@@ -121,6 +135,8 @@ def study() -> dict[str, pd.DataFrame]:
         "pre_stop": pd.DataFrame(rolled, columns=[*curve, "pre_stop_s"]),
         "failure_retry": pd.DataFrame(dying[: len(dying) // 2], columns=[*curve, "since_fault_s", "panel"]),
         "failure_keep_alive": pd.DataFrame(dying, columns=[*curve, "since_fault_s", "panel"]),
+        "frontier": pd.DataFrame(designs, columns=tried),
+        "degraded_p99": pd.DataFrame(sized, columns=[*curve, "pods", "panel"]),
         "phase_diagram": pd.DataFrame(phases, columns=diagram),
         "policies": pd.DataFrame(against, columns=["series", "panel", "case", *curve[1:]]),
         "paired": pd.DataFrame(paired, columns=["metric", "variant", "baseline", *differences]),

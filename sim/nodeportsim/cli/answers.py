@@ -177,5 +177,5 @@ def experiment(
         findings = run_experiment(
             plan, home, replications=replications, engine=engine, jobs=jobs, progress=progress
         )
-        write_findings(plan, findings, staging)
+        write_findings(plan, findings, staging, name=name, replications=replications)
     click.echo(str(out / "table.csv"))

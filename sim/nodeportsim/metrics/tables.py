@@ -11,6 +11,7 @@ from nodeportsim.metrics.recovery import fault_s
 from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
 from nodeportsim.metrics.stages import splits
 from nodeportsim.metrics.survival import curve
+from nodeportsim.metrics.where import where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,8 @@ def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
         (replication and rank), latency (phase and time: share of its succeeded requests at or above it),
         stages (stage), milestones (replication, name and subject). After a fault also load (second, over all
         replications), clients (group and number of failed requests: clients that lost so many, summed over
-        replications), survival (second after the first fault: what has become of the connections).
+        replications), survival (second after the first fault: what has become of the connections). Where
+        they carry it, also routes, zones, programming and newborns (see `nodeportsim.metrics.where`).
     """
     faulty = [r for r in replications if fault_s(r) is not None]
     return {
@@ -43,6 +45,7 @@ def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
         "stages": _stages(replications),
         "milestones": _milestones(replications),
         **(_aftermath(faulty) if faulty else {}),
+        **where(replications),
     }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nodeportsim.metrics.causes import cause as cause_of
 from nodeportsim.report.recovery import rows as lines_of_recovery
+from nodeportsim.report.where import rows as lines_of_where
 from nodeportsim.report.words import (
     NOTHING,
     QUANTILES,
@@ -190,6 +191,11 @@ def members(summary: Summary, kind: str) -> Grid:
     return Grid(f"{kind.capitalize()} by rank{more}", ["rank", "share", "connections", "requests"], rows)
 
 
+def where(summary: Summary) -> Grid:
+    """Which hops requests take, and when rules know a change."""
+    return Grid("Where requests go", ["", "mean of a run"], lines_of_where(summary))
+
+
 def milestones(summary: Summary) -> Grid:
     """When the control plane did what, mean over replications."""
     rows = [
@@ -214,6 +220,7 @@ def everything(summary: Summary) -> list[Grid]:
         recovery(summary),
         milestones(summary),
         balance(summary),
+        where(summary),
         first_packet(summary),
         stages(summary),
         saturation(summary),

@@ -48,6 +48,7 @@ def show(summary: Mapping[str, Any], folder: Path | None = None, *, file: IO[str
     print_grid(console, grids.failures(summary))
     print_grid(console, grids.recovery(summary))
     print_grid(console, grids.milestones(summary)._replace(title="Milestones, mean over replications"))
+    print_grid(console, grids.where(summary))
     _print_hottest(console, summary)
     _print_thresholds(console, grids.thresholds(summary))
     print_grid(console, grids.precision(summary))

@@ -35,6 +35,9 @@ from nodeportsim.scenario.quantities import (
     check_known,
 )
 
+NO_ZONE = "none"
+"""Zone of a node that is in none, where others are in some."""
+
 Mode = Literal["iptables", "ipvs", "nftables"]
 
 
@@ -162,9 +165,20 @@ class Service(Spec):
     replicas: Annotated[int, Field(ge=0, le=150_000)] = 3
     external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
     internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    traffic_distribution: Literal["PreferClose", "PreferSameZone", "PreferSameNode"] | None = Field(
+        None, description="hints that keep policy Cluster in the zone, or on the node, of the entry"
+    )
+    topology_mode: Literal["Disabled", "Auto"] = Field(
+        "Disabled", description="the annotation service.kubernetes.io/topology-mode; goes before the field"
+    )
     session_affinity: Literal["None", "ClientIP"] = "None"
     affinity_timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = 10800
     health_check_node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+
+    @property
+    def asks_for_hints(self) -> bool:
+        """Whether the EndpointSlice controller writes topology hints."""
+        return self.topology_mode == "Auto" or self.traffic_distribution is not None
 
 
 class Placement(Spec):

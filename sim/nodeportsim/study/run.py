@@ -37,6 +37,9 @@ INTERPRETED_REQUESTS = 50_000
 """Up to here a run is interpreted if the kernel has not been compiled yet: at some 15,000 requests/s it ends
 long before the minute that a cold compilation takes. The numbers are the same."""
 
+TRACED = 2_000
+"""So many requests of each replication, the first to end, say where they went (`metrics.routes`)."""
+
 MEASURES = TOTALS
 """What can be measured in one replication, by name."""
 
@@ -210,7 +213,7 @@ def _warm_up(
     if scenario.run.warmup_s is not None or scenario.events:
         return None, scenario.run.warmup_s or 0.0, ()
     number, prices = first
-    pilot = simulate(scenario, number, engine=engine, profile=prices, warmup_s=0.0)
+    pilot = simulate(scenario, number, engine=engine, profile=prices, warmup_s=0.0, trace=TRACED)
     answered = pilot.timeline[:, SUCCEEDED]
     if not answered.all():
         return pilot, 0.0, ()
@@ -235,7 +238,7 @@ def _replications(
     left = tasks[int(pilot is not None) :]
     if min(jobs, len(left)) <= 1:
         for number, prices in left:
-            yield simulate(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s)
+            yield simulate(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s, trace=TRACED)
         return
     from joblib import Parallel, delayed
 
@@ -243,7 +246,7 @@ def _replications(
     prefer = "threads" if engine == "compiled" else "processes"
     parallel = Parallel(n_jobs=jobs, prefer=prefer, return_as="generator", batch_size=1)
     yield from parallel(
-        delayed(simulate)(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s)
+        delayed(simulate)(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s, trace=TRACED)
         for number, prices in left
     )
 

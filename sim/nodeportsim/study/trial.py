@@ -1,0 +1,229 @@
+"""One design on trial: whether it keeps to the limits with all nodes up, and with some of them lost.
+
+The rule, the same for a search and for trying everything: a design is feasible when every slow resource
+(conntrack, ports: `SLOW`) has room in closed form, and the upper end of the 95 % interval of every measure
+keeps to its limit, in N and in the degraded steady state; with limits of the failure itself, in that too. The
+first look takes few replications and only refuses what is far off; where the interval of the second holds the
+limit, a third with four times as many decides, and what is still open then is not feasible. All designs see
+the same arrivals and demands.
+
+Slow resources are taken from theory, since an entry of conntrack stays for two minutes and a trial takes
+seconds. Runs are no longer than the scenario's own: `window_s`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nodeportsim.scenario.profile import load_profile
+from nodeportsim.study.capacity import Capacity
+from nodeportsim.study.survive import failing, lost_nodes, without
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nodeportsim.engine.simulate import Engine, Replication
+    from nodeportsim.scenario.profile import Profile
+    from nodeportsim.scenario.spec import Scenario
+    from nodeportsim.study.slo import Judged, Limit
+    from nodeportsim.study.survive import Loss
+
+LOOKS = (2, 10, 40)
+"""Replications of the first, second and third look."""
+LOOKS_DURING = (1, 10)
+"""... of a failure, which takes longer."""
+REQUESTS = 5000
+"""A replication holds about so many requests, if the scenario's duration allows."""
+SHORTEST_S = 5.0
+SERVICES = 500
+"""... and lasts so many service times at least."""
+WARM_UP = 0.1
+"""Share of a trial's time that is left out: it starts with empty queues."""
+FAULT_AT_S = 10.0
+SLOW = ("conntrack", "masquerade ports", "client ports", "balancer ports", "NodePorts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where designs are tried.
+
+    Parameters
+    ----------
+    slo, during
+        Limits in both steady states, and of the failure.
+    loss
+        What must be survived; None: nothing.
+    engine, jobs
+        As in `nodeportsim.study.run.run`.
+    """
+
+    slo: tuple[Limit, ...]
+    during: tuple[Limit, ...] = ()
+    loss: Loss | None = None
+    engine: Engine = "compiled"
+    jobs: int = 1
+
+    def prepared(self, scenario: Scenario) -> Scenario:
+        """Take a scenario as it is tried: without events and thresholds, and short."""
+        duration_s = window_s(scenario)
+        update = {"duration_s": duration_s, "warmup_s": WARM_UP * duration_s, "uncertainty": False}
+        run = scenario.run.model_copy(update=update)
+        return scenario.model_copy(update={"events": (), "thresholds": {}, "run": run})
+
+    def trial(self, scenario: Scenario) -> Trial:
+        """Try one design."""
+        return Trial(scenario=self.prepared(scenario), bench=self)
+
+
+def window_s(scenario: Scenario) -> float:
+    """How long a replication of a trial lasts: long enough, and no longer than the scenario's own."""
+    rate_rps = sum(group.rate_rps for group in scenario.clients)
+    enough_s = max(SHORTEST_S, REQUESTS / max(rate_rps, 1e-9), SERVICES * scenario.pods.service_time.mean_s)
+    return min(scenario.run.duration_s, enough_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A cluster in steady state: its closed forms, and what is measured in it.
+
+    Parameters
+    ----------
+    name
+        ``all up`` or what is lost.
+    """
+
+    name: str
+    scenario: Scenario
+    bench: Bench
+
+    @cached_property
+    def forms(self) -> Capacity:
+        """Closed forms of this state."""
+        return Capacity(scenario=self.scenario, profile=profile_of(self.scenario))
+
+    @cached_property
+    def full(self) -> str | None:
+        """Name a slow resource that has no room, as a reason."""
+        for each in self.forms.resources():
+            if each.name in SLOW and each.utilisation > 1:
+                return f"{each.name} {100 * each.utilisation:.0f} % {self.where}"
+        return None
+
+    @property
+    def where(self) -> str:
+        """Say in words which state this is."""
+        return "with all nodes up" if self.name == "all up" else f"with {self.name} lost"
+
+    @cached_property
+    def judged(self) -> tuple[Judged, ...]:
+        """Judge every limit, with as many replications as that takes."""
+        return judged(self.bench.slo, self.scenario, self.bench, LOOKS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a design shows; everything is found out when it is asked for, and once."""
+
+    scenario: Scenario
+    bench: Bench
+
+    @cached_property
+    def lost(self) -> tuple[str, ...]:
+        """Names of the nodes that are lost."""
+        return lost_nodes(self.scenario, self.bench.loss) if self.bench.loss else ()
+
+    @cached_property
+    def states(self) -> tuple[State, ...]:
+        """The steady states, the hardest first; none where nobody is left in one of them."""
+        whole = State(name="all up", scenario=self.scenario, bench=self.bench)
+        if self.bench.loss is None:
+            return (whole,)
+        rest = without(self.scenario, self.lost)
+        if rest is None:
+            return ()
+        return (State(name=str(self.bench.loss), scenario=rest, bench=self.bench), whole)
+
+    @cached_property
+    def reason(self) -> str | None:
+        """Why it is not feasible in its steady states; None where it is."""
+        if not self.states:
+            return f"no node with a pod is left with {self.bench.loss} lost"
+        full = next((state.full for state in self.states if state.full), None)
+        return full or next(self._missed(), None)
+
+    @cached_property
+    def during(self) -> tuple[Judged, ...]:
+        """Judge the failure itself."""
+        if not self.bench.during:
+            return ()
+        scenario = failing(self.scenario, self.lost, FAULT_AT_S)
+        return judged(self.bench.during, scenario, self.bench, LOOKS_DURING)
+
+    @property
+    def reason_during(self) -> str | None:
+        """Why it is not feasible while it fails; None where it is."""
+        return next((said(one, "per failure") for one in self.during if one.verdict != "holds"), None)
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether it keeps to everything."""
+        return self.reason is None and self.reason_during is None
+
+    def _missed(self) -> Iterator[str]:
+        for state in self.states:
+            for one in state.judged:
+                if one.verdict != "holds":
+                    yield said(one, state.where)
+
+
+def judged(
+    limits: Sequence[Limit], scenario: Scenario, bench: Bench, looks: Sequence[int]
+) -> tuple[Judged, ...]:
+    """Judge limits, with more replications at each look as long as something is open."""
+    runs: list[Replication] = []
+    found: tuple[Judged, ...] = ()
+    for look in looks:
+        runs += replicate(scenario, range(len(runs), look), bench)
+        found = tuple(limit.judge(runs) for limit in limits)
+        verdicts = {one.verdict for one in found}
+        if "fails" in verdicts or verdicts == {"holds"}:
+            break
+    return found
+
+
+def said(one: Judged, where: str) -> str:
+    """Say what a measure was where it does not keep to its limit."""
+    estimate, limit = one.estimate, one.limit
+    if estimate.estimate is None:
+        return f"{limit.name} {limit.text} cannot be told {where}: {estimate.reason}"
+    if one.verdict == "open" and estimate.high is not None:
+        found = f"{estimate.estimate:.4g}, up to {estimate.high:.4g}"
+        return f"{limit.name} {limit.text} is not sure {where}: {found}"
+    return f"{limit.name} is {estimate.estimate:.4g} {where}, must be {limit.text}"
+
+
+_PROFILES: dict[str, Profile] = {}
+
+
+def profile_of(scenario: Scenario) -> Profile:
+    """Load a scenario's profile, once a process: a search asks for it at every design."""
+    name = scenario.cluster.profile
+    if name not in _PROFILES:
+        _PROFILES[name] = load_profile(name)
+    return _PROFILES[name]
+
+
+def replicate(scenario: Scenario, numbers: Sequence[int], bench: Bench) -> list[Replication]:
+    """Simulate replications by their numbers; threads do for the compiled engine."""
+    from nodeportsim.engine.simulate import simulate
+
+    profile = profile_of(scenario)
+    if min(bench.jobs, len(numbers)) <= 1:
+        return [simulate(scenario, n, engine=bench.engine, profile=profile) for n in numbers]
+    from joblib import Parallel, delayed
+
+    prefer = "threads" if bench.engine == "compiled" else "processes"
+    work = (delayed(simulate)(scenario, n, engine=bench.engine, profile=profile) for n in numbers)
+    return list(Parallel(n_jobs=bench.jobs, prefer=prefer, batch_size=1)(work))
