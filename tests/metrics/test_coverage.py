@@ -65,10 +65,16 @@ def assert_covers(name: str, held: int, trials: int) -> None:
     print(f"{name}: {said} [{low:.4f}, {high:.4f}]")  # noqa: T201  (`pytest -s` shows what the page quotes)
     assert low <= BAND[1], said
     assert high >= BAND[0], said
+    assert_said(name, held, trials)
+
+
+def assert_said(name: str, held: int, trials: int) -> None:
+    """Compare a count with that on the page."""
+    print(f"{name}: {held} of {trials}")  # noqa: T201
     if SEED == "1":
         row = rf"^\| {re.escape(name)} \| .* \| (\d+) of {trials}, "
         (shown,) = re.findall(row, PAGE.read_text(), re.MULTILINE)
-        assert abs(int(shown) - held) <= 0.005 * trials, said  # Libraries differ in the last bit of a draw.
+        assert abs(int(shown) - held) <= 0.005 * trials, name  # Libraries differ in the last bit of a draw.
 
 
 def holds(found: Estimate, truth: float) -> bool:
@@ -168,6 +174,51 @@ def test_a_paired_difference_of_quantiles_covers() -> None:
             second = np.roll(first, 1 << histogram.SUB, axis=1) + np.roll(other, 1 << histogram.SUB, axis=1)
             held.append(holds(paired_quantile_difference(first, second, 0.9), truth))
     assert_covers("quantile difference", sum(held), len(held))
+
+
+# -- where less is held, as the page admits --------------------------------------------------------
+
+
+def one_server(rng: Rng, load: float, seconds: int = 300, rate_rps: float = 50.0) -> tuple[Any, Any]:
+    """Summed responses and requests of each second of an M/M/1 queue, after a minute of warm-up."""
+    arrival_s = np.cumsum(rng.exponential(1 / rate_rps, int(rate_rps * (seconds + 60) * 1.2)))
+    service_s = rng.exponential(load / rate_rps, len(arrival_s))
+    ahead_s = np.cumsum(np.concatenate([[0.0], service_s[:-1] - np.diff(arrival_s)]))  # Lindley 1952.
+    response_s = ahead_s - np.minimum.accumulate(ahead_s) + service_s
+    second = arrival_s.astype(int) - 60
+    kept = (second >= 0) & (second < seconds)
+    return np.bincount(second[kept], response_s[kept], seconds), np.bincount(second[kept], minlength=seconds)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("load", [0.8, 0.95])
+def test_batch_means_near_saturation_hold_as_much_as_the_page_says(load: float) -> None:
+    truth, tried = load / 50 / (1 - load), []
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        tried += [batch_ratio(*one_server(rng, load)) for _ in range(10)]
+    made = [holds(found, truth) for found, how in tried if how]
+    assert_said(f"M/M/1 at {load}, 300 s: tested independent", len(made), len(tried))
+    assert_said(f"M/M/1 at {load}, 300 s: and held", sum(made), len(tried))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("looks", "name"), [(1, "first narrow look"), (2, "two looks in succession")])
+def test_stopping_on_skewed_values_holds_as_much_as_the_page_says(looks: int, name: str) -> None:
+    """Log-normal values, sigma 0.5, until the mean is known within a fifth; looks at 10, 15, 23 ..."""
+    sizes = list(precision.looks(10, 1000))
+    held = []
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        for _ in range(20):
+            values, narrow = rng.lognormal(0, 0.5, 1000), 0
+            for size in sizes:
+                found = mean_interval(values[:size])
+                narrow = narrow + 1 if found.high - found.estimate <= 0.2 * found.estimate else 0
+                if narrow == looks:
+                    break
+            held.append(holds(found, float(np.exp(0.125))))
+    assert_said(f"log-normal until within 20 %, {name}", sum(held), len(held))
 
 
 # -- simulated, against closed forms ---------------------------------------------------------------
