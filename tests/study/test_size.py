@@ -257,7 +257,7 @@ def random_case(number: int) -> Question:
     )
     limits = f"p99<{draw.choice([40, 60, 90, 200])}ms"
     limits += draw.choice(["", ", errors<0.5%", ", p50<15ms", ", max_over_mean<1.9"])
-    return asked(scenario, limits, nodes=range(2, 4), pods=range(2, 9))
+    return asked(scenario, limits, nodes=range(2, 4), pods=range(2, 8))
 
 
 @pytest.mark.long

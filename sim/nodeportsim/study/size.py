@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from nodeportsim.study.search import smallest
 from nodeportsim.study.slo import QUANTILES
+from nodeportsim.study.trial import SLOW
 from nodeportsim.theory.capacity import binding
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class _Search:
     def _sized(self, design: Design) -> Sized:
         trial = self._trial(design)
         p99 = {state.name: _p99(state) for state in trial.states}
-        worst = min((binding(state.forms.resources()) for state in trial.states), key=lambda r: r.headroom)
+        worst = min((_binding(state) for state in trial.states), key=lambda resource: resource.headroom)
         return Sized(
             design=design,
             cost=self._price(design),
@@ -216,6 +217,11 @@ class _Search:
                 for one in state.judged
             ),
         )
+
+
+def _binding(state: State) -> Resource:
+    """Name what breaks first of what a scenario speaks of."""
+    return binding(r for r in state.forms.resources() if r.simulated or r.name in SLOW)
 
 
 def _p99(state: State) -> float | None:
