@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.experiment import Experiment
     from nodeportsim.study.findings import Findings
-    from nodeportsim.study.size import Answer, Question
+    from nodeportsim.study.size import Answer
 
 
 class Result(Outcome):
@@ -109,7 +109,7 @@ def write_findings(experiment: Experiment, findings: Findings, folder: Path) -> 
         write(name, {"table": frame}, folder)
 
 
-def write_sizes(question: Question, answer: Answer, folder: Path) -> None:
+def write_sizes(answer: Answer, folder: Path) -> None:
     """Write what `size` found into an existing folder: designs, what was tried, the figure, the patches."""
     import csv
 
@@ -132,5 +132,5 @@ def write_sizes(question: Question, answer: Answer, folder: Path) -> None:
         writer.writerows(rows)
     best = answer.designs[0].design
     for kind, patch in (("deployment", deployment_patch), ("service", service_patch)):
-        text = yaml.safe_dump(patch(question.scenario, best), sort_keys=False)
+        text = yaml.safe_dump(patch(answer.question.scenario, best), sort_keys=False)
         (folder / f"{kind}-patch.yaml").write_text(text, encoding="utf-8")

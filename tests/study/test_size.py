@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,16 +25,16 @@ from nodeportsim.scenario.spec import Scenario
 from nodeportsim.study import slo, space, survive
 from nodeportsim.study.highest import STEP, highest
 from nodeportsim.study.search import smallest
-from nodeportsim.study.size import Question, screened, size
+from nodeportsim.study.size import Question, screened, search
 from nodeportsim.study.slo import Limit, parse_slo
 from nodeportsim.study.trial import Bench
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
     from nodeportsim.study.space import Design
+
+ROOT = Path(__file__).parents[2]
 
 
 def small(**more: Any) -> Scenario:
@@ -264,7 +266,7 @@ def random_case(number: int) -> Question:
 @pytest.mark.parametrize("number", range(20))
 def test_the_search_answers_as_trying_every_design_does(number: int) -> None:
     question = random_case(number)
-    found = size(question)
+    found = search(question)
     all_of_them = every_design(question)
     fewest: dict[int, Design] = {}
     for design in sorted(design for design, feasible in all_of_them.items() if feasible):
@@ -282,7 +284,7 @@ def test_a_design_is_as_good_as_what_is_left_of_it() -> None:
     """All up it does, with a node lost it does not: 100/s of 10 ms on 2 of 3 pods of one worker are half."""
     question = asked(small(), "p99<80ms", nodes=range(3, 4), pods=range(2, 9))
     alone = replace(question, bench=replace(question.bench, loss=None))
-    (with_loss,), (without_loss,) = size(question).designs, size(alone).designs
+    (with_loss,), (without_loss,) = search(question).designs, search(alone).designs
     assert with_loss.design.pods > without_loss.design.pods
     assert with_loss.p99_degraded_s is not None
     assert with_loss.p99_s is not None
@@ -291,7 +293,7 @@ def test_a_design_is_as_good_as_what_is_left_of_it() -> None:
 
 
 def test_infeasible_says_which_limit_at_the_largest_design() -> None:
-    answer = size(asked(small(), "p99<1ms", nodes=range(2, 4), pods=range(2, 9)))
+    answer = search(asked(small(), "p99<1ms", nodes=range(2, 4), pods=range(2, 9)))
     assert answer.designs == ()
     assert answer.tried == ()  # The work itself takes longer: nothing was simulated.
     reason = str(answer.infeasible_because)
@@ -301,7 +303,7 @@ def test_infeasible_says_which_limit_at_the_largest_design() -> None:
 
 def test_a_full_conntrack_table_is_no_design_however_fast_the_pods() -> None:
     scenario = small(cluster={"nodes": 3, "conntrack": {"max": 3000}})
-    answer = size(asked(scenario, "p99<1s", nodes=range(2, 5), pods=range(4, 9), loss=None))
+    answer = search(asked(scenario, "p99<1s", nodes=range(2, 5), pods=range(4, 9), loss=None))
     # 100/s live 120 s: 12,000 entries, (2 - 1/n) / n of them on each node.
     assert "conntrack 175 %" in str(answer.infeasible_because)  # n = 4: 12,001 x 0.4375 / 3000.
 
@@ -309,7 +311,7 @@ def test_a_full_conntrack_table_is_no_design_however_fast_the_pods() -> None:
 def test_lost_requests_of_a_failure_decide_too() -> None:
     question = asked(small(), "p99<1s", nodes=range(2, 4), pods=range(6, 7))
     limits = parse_slo("lost<1", field="--slo-during", during=True)
-    answer = size(replace(question, bench=replace(question.bench, during=limits)))
+    answer = search(replace(question, bench=replace(question.bench, during=limits)))
     assert answer.designs == ()
     assert "lost is" in str(answer.infeasible_because)
     assert "per failure" in str(answer.infeasible_because)
@@ -415,6 +417,31 @@ def test_capacity_refuses_what_it_cannot_answer(words: list[str], message: str) 
 def test_the_same_question_has_the_same_answer_with_any_number_of_threads() -> None:
     words = ["size", "--example", "guide", "--slo", "p99<1s", "--survive", "node=1", *QUICK, "-o", "json"]
     assert call(*words, "-j", "1").stdout == call(*words, "-j", "2").stdout
+
+
+PAGE = ROOT / "experiments" / "capacity_sizing"
+ASKED = ["--slo", "p99<100ms, errors<0.1%", "--survive", "node=1", "--nodes", "2..8", "--pods", "4..24"]
+
+
+def test_the_page_of_the_experiment_says_the_stored_frontier() -> None:
+    said = re.findall(
+        r"^\| (\d+) \| (\d+) \| ([\d.]+) \| (.*) \|$", (PAGE / "README.md").read_text(), re.MULTILINE
+    )
+    stored = json.loads((ROOT / "results" / "capacity_frontier" / "size.json").read_text())["designs"]
+    assert len(said) == len(stored) == 5
+    for (nodes, pods, cost, rest), row in zip(said, stored, strict=True):
+        assert [int(nodes), int(pods), float(cost)] == [row["nodes"], row["pods"], row["cost"]]
+        times = [f"{1000 * row[name]:.1f}" for name in ("p99_s", "p99_degraded_s")]
+        assert rest == " | ".join([*times, row["binding"], f"{100 * row['headroom']:.1f} %"])
+
+
+@pytest.mark.long
+def test_the_published_frontier_is_the_same_bytes_when_made_again(tmp_path: Path) -> None:
+    answer = call("size", str(PAGE / "scenario.yaml"), *ASKED, "--out", str(tmp_path / "out"))
+    assert answer.exit_code == 0, answer.stderr
+    again = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    stored = ROOT / "results" / "capacity_frontier"
+    assert again == {path.name: path.read_bytes() for path in stored.iterdir()}
 
 
 def test_numbers_are_plain() -> None:

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 
 from nodeportsim.study.search import smallest
 from nodeportsim.study.slo import QUANTILES
-from nodeportsim.study.trial import SLOW
+from nodeportsim.study.space import parse_cost, space_of
+from nodeportsim.study.trial import SLOW, bench_of
 from nodeportsim.theory.capacity import binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nodeportsim.engine.simulate import Engine
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.capacity import Capacity
     from nodeportsim.study.space import Cost, Design, Space
@@ -78,11 +80,14 @@ class Answer:
         Why there is none, at the largest design of the range; None where there is one.
     tried
         Every design that was simulated, with why it is not feasible, if so.
+    question
+        What was asked.
     """
 
     designs: tuple[Sized, ...]
     infeasible_because: str | None
     tried: tuple[tuple[Design, float, str | None], ...]
+    question: Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +100,50 @@ class Question:
     bench: Bench
 
 
-def size(question: Question, *, progress: Callable[[int, int], None] | None = None) -> Answer:
-    """Find the cheapest feasible designs."""
+def size(
+    scenario: Scenario,
+    *,
+    slo: str,
+    survive: str | None = None,
+    slo_during: str | None = None,
+    cost: str = "node=1,pod=0.1",
+    engine: Engine | None = None,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    **ranges: str | None,
+) -> Answer:
+    """Find the cheapest numbers of nodes and pods that keep to limits, also with some of them lost.
+
+    Parameters
+    ----------
+    scenario
+        The service and its clients; its own nodes and pods are not looked at.
+    slo
+        Limits in steady state: ``p99<50ms, errors<0.1%, max_over_mean<1.3``.
+    survive
+        What is lost, ``node=1`` or ``zone=1``: the limits hold with it lost, too.
+    slo_during
+        Limits of one such failure: ``lost<5000`` requests.
+    cost
+        Prices: ``node=1,pod=0.1``.
+    engine, jobs, progress
+        As in `nodeportsim.study.run.run`; progress counts families of designs.
+    ranges
+        Where to look: ``nodes="2..20", pods="2..60", workers="4,8", modes="iptables,nftables",
+        policies="Cluster,Local", entries="balancer"``; what is not given stays, nodes and pods as here.
+
+    Raises
+    ------
+    InputError
+        A limit, a price or a range cannot be used.
+    """
+    bench = bench_of(slo, slo_during, survive, engine, jobs)
+    prices, space = parse_cost(cost), space_of(scenario, ranges, bench.loss)
+    return search(Question(scenario=scenario, space=space, cost=prices, bench=bench), progress)
+
+
+def search(question: Question, progress: Callable[[int, int], None] | None = None) -> Answer:
+    """Find the cheapest feasible designs of a question."""
     return _Search(question, progress).answer()
 
 
@@ -125,6 +172,7 @@ class _Search:
             designs=tuple(self._sized(design) for design in found),
             infeasible_because=because,
             tried=tuple((d, self._price(d), self.reasons[d]) for d in sorted(self.reasons)),
+            question=self.question,
         )
 
     def _price(self, design: Design) -> float:

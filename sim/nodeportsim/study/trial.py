@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import load_profile
 from nodeportsim.study.capacity import Capacity
-from nodeportsim.study.survive import failing, lost_nodes, without
+from nodeportsim.study.slo import parse_slo
+from nodeportsim.study.survive import failing, lost_nodes, parse_loss, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,6 +78,24 @@ class Bench:
     def trial(self, scenario: Scenario) -> Trial:
         """Try one design."""
         return Trial(scenario=self.prepared(scenario), bench=self)
+
+
+def bench_of(
+    slo: str | None, during: str | None, survive: str | None, engine: Engine | None, jobs: int
+) -> Bench:
+    """Make a bench of limits and losses as people write them.
+
+    Raises
+    ------
+    InputError
+        They cannot be read, or there are limits of a failure and nothing fails.
+    """
+    limits = () if slo is None else parse_slo(slo)
+    meanwhile = () if during is None else parse_slo(during, field="--slo-during", during=True)
+    if meanwhile and survive is None:
+        raise InputError("needs --survive: it says what fails", field="--slo-during")
+    loss = None if survive is None else parse_loss(survive)
+    return Bench(slo=limits, during=meanwhile, loss=loss, engine=engine or "compiled", jobs=jobs)
 
 
 def window_s(scenario: Scenario) -> float:
