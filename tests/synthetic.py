@@ -81,6 +81,11 @@ class Replication:
     node_failed: np.ndarray
     fates: np.ndarray
     standing: np.ndarray
+    programming: np.ndarray
+    newborns: np.ndarray
+    pod_nodes: np.ndarray
+    node_zones: tuple[str, ...]
+    trace: np.ndarray
 
 
 def bucket(times_s: np.ndarray) -> np.ndarray:
@@ -161,7 +166,30 @@ def replication(
         node_failed=np.bincount([nodes - 1] * int(failed.sum()), minlength=nodes),
         fates=_fates(fault, connections or 0, nodes),
         standing=np.array([(connections or 0) - (connections or 0) // nodes, 0]) * (fault is not None),
+        programming=np.empty((0, 3)) if fault is None else _programming(rng, fault, live),
+        newborns=np.empty((0, 4), np.int64),
+        pod_nodes=np.arange(pods) % nodes,
+        node_zones=("zone-1",) * nodes,
+        trace=_trace(rng, arrival_s, ok, stages_ns, (nodes, pods)),
     )
+
+
+def _programming(rng: Generator, fault: tuple[float, float], live: int) -> np.ndarray:
+    """One change, at the end of the fault: every live node knows it a tenth of a second later, or so."""
+    return np.column_stack([np.full(live, fault[1]), np.arange(live), rng.uniform(0.05, 0.15, live)])
+
+
+def _trace(
+    rng: Generator, arrival_s: np.ndarray, ok: np.ndarray, stages_ns: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """The first 2,000 requests: any node, any pod, none where it failed."""
+    kept = min(len(arrival_s), 2000)
+    trace = np.zeros(kept, [("born_s", "f8"), ("ended_s", "f8"), ("node", "i8"), ("pod", "i8")])
+    trace["born_s"] = arrival_s[:kept]
+    trace["ended_s"] = (arrival_s + stages_ns.sum(axis=1) * 1e-9)[:kept]
+    trace["node"] = rng.integers(size[0], size=kept)
+    trace["pod"] = np.where(ok[:kept], rng.integers(size[1], size=kept), -1)
+    return trace
 
 
 def _load(

@@ -215,6 +215,22 @@ def test_ports_refuses_in_the_words_of_the_api_server() -> None:
     assert answer.stderr.startswith(f"bad.yaml:8:1: {message}")
 
 
+def test_ports_says_whether_ports_chosen_by_hand_collide() -> None:
+    """Drawn without a formula: automatic ports are distinct and uniform over the upper band."""
+    told = json.loads(call("ports", "--automatic", "500", "--wanted", "3", "-o", "json").stdout)["range"]
+    assert (told["ports"], told["left"], told["static"]) == (2768, 2268, [30000, 30085])
+    rng, draws = random.Random(1), 2_000  # noqa: S311
+    hit = sum(min(rng.sample(range(30086, 32768), 500)) < 30089 for _ in range(draws)) / draws
+    share = told["collision_dynamic_ratio"]
+    assert abs(hit - share) < 4 * (share * (1 - share) / draws) ** 0.5
+    picked = [len({rng.randrange(86) for _ in range(3)}) < 3 for _ in range(draws)]
+    same = told["same_choice_static_ratio"]
+    assert abs(sum(picked) / draws - same) < 4 * (same * (1 - same) / draws) ** 0.5
+    assert (
+        "none by an automatic one while the other band has room" in call("ports", "--automatic", "9").stdout
+    )
+
+
 def test_explain_rules_gives_the_three_modes() -> None:
     answer = call("explain", "rules", FIVE_NODES, "--service", WEB, "-o", "json")
     assert answer.exit_code == 0
@@ -337,6 +353,14 @@ def test_a_broken_threshold_is_exit_1_after_the_answer(folder: Path) -> None:
         ["list", "everything"],
         ["check", "missing.yaml"],
         ["ports", "missing.yaml"],
+        ["ports"],
+        ["ports", "tiny.yaml", "--automatic", "3"],
+        ["ports", "--automatic", "2683"],
+        ["import", "tiny.yaml"],
+        ["import", "--list", "missing.json"],
+        ["verify"],
+        ["verify", "missing"],
+        ["runs", "missing"],
         ["explain", "rules", "missing.yaml"],
         ["no-such-command"],
         ["explain", "rules"],

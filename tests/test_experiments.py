@@ -20,6 +20,7 @@ from nodeportsim.study.expected import closed_forms
 from nodeportsim.study.experiment import Experiment, cells, experiments, find
 from nodeportsim.study.findings import digest
 from nodeportsim.study.run import run
+from nodeportsim.theory.balance import local_shares
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -106,6 +107,7 @@ QUICK = [
     ("node_failure_retry", "no retry, power-off", "failed_requests"),
     ("node_failure_retry", "keep-alive, power-off", "failed_requests"),
     ("proxy_mode_latency", "iptables, 10000, node-2", "rules_s"),
+    ("traffic_policy", "PreferSameZone, 5 on 6 nodes", "balance.pods.max_over_mean"),
     ("uneven_distribution", "balancer, iptables, 20", "balance.pods.max_over_mean"),
 ]
 
@@ -139,6 +141,8 @@ EXACT = [
     ("client_choice", "failed_requests", "DNS round robin|random"),
     ("node_failure_retry", "phases.during.failed_ratio", "no retry, power-off"),
     ("node_failure_retry", "failed_requests", "(no retry|retry, .*|next node.*|keep-alive), power-off"),
+    ("affinity_sources", "balance.pods.idle", "one entry node, (1|3|10|30)"),
+    ("traffic_policy", "routes.other_node_ratio", "Cluster, .*"),
     ("uneven_distribution", "balance.pods.max_over_mean", "balancer, iptables, .*"),
     ("uneven_distribution", "saturated_ratio", "balancer, iptables, .*"),
 ]
@@ -184,6 +188,46 @@ def test_rules_cost_what_the_lines_say_until_the_cache_ends() -> None:
     ratio = cold["estimate"] / cold["closed_form"]
     assert len(ratio) == 2
     assert ((ratio > 1 + 0.9 * (colder - 1)) & (ratio <= colder)).all()
+
+
+PODS_BY_NODE = {
+    "2+1 on 2 nodes": (2, 1),
+    "3 on 6 nodes": (1, 1, 1, 0, 0, 0),
+    "5 on 6 nodes": (1, 1, 1, 1, 1, 0),
+    "1 each": (1,) * 6,
+    "6+2+1+1+1+1": (6, 2, 1, 1, 1, 1),
+    "5 each": (5,) * 6,
+}
+
+
+@pytest.mark.parametrize("case", PODS_BY_NODE)
+def test_where_one_pod_answers_a_node_or_zone_its_load_is_the_part_that_enters_there(case: str) -> None:
+    """Local, even over the nodes with pods: the largest of its shares, times P, is the hottest over the mean.
+
+    With hints the same of zones: a pod gets c_z / k_z of all, c_z of the entries and k_z pods in its zone.
+    Entries are counted out in turn, so only chance among pods of one node or zone is left: it only adds, and
+    in 10,000 requests of at least 333 a pod it adds less than 4 standard deviations of the luckiest.
+    """
+    pods = PODS_BY_NODE[case]
+    zones = min(3, len(pods))
+    by_zone = [sum(pods[z::zones]) for z in range(zones)]
+    expected = {
+        "Local": max(local_shares(pods)) * sum(pods),
+        "PreferSameZone": max(sum(pods) / zones / k for k in by_zone),
+    }
+    for policy, hottest in expected.items():
+        seen = stored("traffic_policy", f"{policy}, {case}", "balance.pods.max_over_mean")["estimate"]
+        luck = 4 * sqrt(sum(pods) / 10_000)
+        assert hottest * (1 - 1e-3) <= seen <= hottest * (1 + luck)
+
+
+def test_what_enters_a_node_without_a_pod_is_lost_under_local() -> None:
+    for case, pods in PODS_BY_NODE.items():
+        row = stored("traffic_policy", f"Local by DNS, {case}", "failed_ratio")
+        assert row["closed_form"] == pytest.approx(pods.count(0) / len(pods))
+        assert row["estimate"] == pytest.approx(
+            row["closed_form"], abs=1 / 10_000
+        )  # The turn's first and last.
 
 
 def test_no_more_short_connections_than_the_conntrack_wall_get_through() -> None:

@@ -35,6 +35,7 @@ ROOFS = {"__init__", "__main__", "cli", "result"}  # These may import every floo
 # Which third-party package may stand where: prefixes of module paths below the package.
 LIBRARIES = {
     "click": ("cli",),
+    "distributed": ("study.workers",),
     "jinja2": ("report",),
     "joblib": ("study",),
     "llvmlite": ("engine.compiled",),
@@ -58,6 +59,9 @@ FILE_TOUCHERS = (
     "scenario.read",
     "scenario.profile",
     "study.store",
+    "study.folder",
+    "study.results",
+    "study.manifest",
     "calibrate",
     "report",
     "cli",

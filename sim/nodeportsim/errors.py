@@ -5,7 +5,8 @@ The tree::
     NodePortSimError            exit 3: our bug, unless a subclass says otherwise
     ├── InputError              exit 2: something the user wrote is not usable
     │   └── RefusedError        exit 2: the API server would refuse this object, in its own words
-    └── ThresholdError          exit 1: the run is fine, its answer breaks a threshold or a verification
+    ├── ThresholdError          exit 1: the run is fine, its answer breaks a threshold or a verification
+    └── IncompleteError         exit 1: some points of a sweep could not be simulated, the others are there
 
 An `InputError` says where (file, line, column), which field, the rule it breaks, what was got,
 and what to do next; `str(error)` is the complete message, ready for a terminal.
@@ -108,6 +109,12 @@ class RefusedError(InputError):
 
 class ThresholdError(NodePortSimError):
     """A threshold of the scenario does not hold, or a verification found a difference."""
+
+    exit_code = 1
+
+
+class IncompleteError(NodePortSimError):
+    """Some points of a sweep could not be simulated; the others are there."""
 
     exit_code = 1
 

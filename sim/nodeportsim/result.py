@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError
+from nodeportsim.study.manifest import write_manifest
 from nodeportsim.study.provenance import scenario_sha256
 from nodeportsim.study.run import Outcome, run
 from nodeportsim.study.store import staged
+from nodeportsim.study.verify import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from nodeportsim.study.experiment import Experiment
     from nodeportsim.study.findings import Findings
     from nodeportsim.study.size import Answer
+
+
+_AGAIN = "nodeportsim run scenario.yaml --out ."
 
 
 class Result(Outcome):
@@ -72,12 +77,15 @@ class Result(Outcome):
         from nodeportsim.scenario.read import write
 
         tables = self.tables
-        render(self.summary, tables, folder, command="nodeportsim run scenario.yaml --out .")
+        render(self.summary, tables, folder, command=_AGAIN)
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         (folder / "summary.json").write_text(as_json(self.summary), encoding="utf-8")
         (folder / "provenance.json").write_text(as_json(self.summary["provenance"]), encoding="utf-8")
         (folder / "scenario.yaml").write_text(write(self.scenario), encoding="utf-8")
+        kept = ("scenario", "scenario_sha256", "profile", "profile_sha256", "version", "seed", "libraries")
+        about = {name: self.summary["provenance"][name] for name in kept}
+        write_manifest(folder, {"kind": "run", "command": _AGAIN} | about)
 
 
 def simulate(
@@ -98,15 +106,22 @@ def run_folder(scenario: Scenario) -> Path:
     return Path("runs") / f"{name[:60]}-{scenario_sha256(scenario)[:8]}"
 
 
-def write_findings(experiment: Experiment, findings: Findings, folder: Path) -> None:
-    """Write an experiment's table, conclusions and figures into an existing folder."""
+def write_findings(
+    experiment: Experiment, findings: Findings, folder: Path, *, name: str, replications: int | None = None
+) -> None:
+    """Write an experiment's table, conclusions and figures into an existing folder.
+
+    `name` is what it was found by, `replications` what was asked for instead of its own.
+    """
     from nodeportsim.report.figures import write
     from nodeportsim.study.experiment import conclusions
 
     findings.table.to_csv(folder / "table.csv", index=False, lineterminator="\n")
     (folder / "conclusions.md").write_text(conclusions(experiment, findings), encoding="utf-8")
-    for name, frame in findings.figures.items():
-        write(name, {"table": frame}, folder)
+    for figure, frame in findings.figures.items():
+        write(figure, {"table": frame}, folder)
+    about = {"kind": "experiment", "command": f"nodeportsim experiment {name} --out .", "experiment": name}
+    write_manifest(folder, about | {"replications": replications} | versions())
 
 
 def write_sizes(answer: Answer, folder: Path) -> None:

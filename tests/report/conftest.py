@@ -9,7 +9,7 @@ import pytest
 import synthetic
 
 from nodeportsim.metrics.summarise import summarise
-from nodeportsim.metrics.tables import tables
+from nodeportsim.metrics.tables import tables, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +112,7 @@ def study() -> dict[str, pd.DataFrame]:
         for case, value in zip(("power-off", "pod-crash"), values, strict=True)
     ]
     differences = ["difference_ratio", "low_ratio", "high_ratio"]
+    slow = [0.02 if second < 10 else 0.005 + 0.0001 * (second % 3) for second in range(60)]
     designs = [
         (5, 12, "iptables", 6.2, False, False, None, "p99 is 0.06, must be <50ms"),
         (5, 13, "iptables", 6.3, True, True, 0.13, ""),
@@ -127,6 +128,7 @@ def study() -> dict[str, pd.DataFrame]:
         for pods in (6, 10, 14)
     ]
     return {
+        "warm_up": warm_up(slow, synthetic.replications(3), 10.0),
         "first_packet_cost": pd.DataFrame(cost, columns=[*curve, "services"]),
         "hottest_pod": pd.DataFrame(hottest, columns=[*curve, "connections"]),
         "conntrack_wall": pd.DataFrame(full, columns=[*curve, "connections_per_s", "limit"]),

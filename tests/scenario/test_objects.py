@@ -155,6 +155,22 @@ def test_a_manifest_alone_is_a_scenario_with_stated_defaults(folder: Path) -> No
     assert "number of replicas is the default" in assumed(alone)
 
 
+def test_what_a_service_says_of_topology_is_taken_and_the_annotation_too(folder: Path) -> None:
+    assert folder
+    plain = read(written(MANIFEST)).service
+    assert (plain.traffic_distribution, plain.topology_mode) == (None, "Disabled")
+    field = MANIFEST.replace("type: NodePort", "type: NodePort\n  trafficDistribution: PreferSameNode")
+    assert read(written(field)).service.traffic_distribution == "PreferSameNode"
+    for name, value, mode in (
+        ("topology-mode", "Auto", "Auto"),
+        ("topology-aware-hints", "auto", "Auto"),
+        ("topology-mode", "Disabled", "Disabled"),
+    ):
+        annotated = f"{{name: my-web, annotations: {{service.kubernetes.io/{name}: {value}}}}}"
+        text = MANIFEST.replace("{name: my-web}", annotated, 1)
+        assert read(written(text)).service.topology_mode == mode
+
+
 def test_a_list_of_clients_inherits_the_entry_of_its_service(folder: Path) -> None:
     assert folder
     text = MANIFEST.replace("type: NodePort", "type: ClusterIP").replace(", nodePort: 30080", "")

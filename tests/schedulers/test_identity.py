@@ -144,6 +144,14 @@ def test_clients_that_hold_back_in_every_way_leave_the_same_trace(kind: str, pol
     assert differences(scenario) == []
 
 
+@pytest.mark.parametrize("mode", ["iptables", "ipvs", "nftables"])
+def test_with_topology_hints_that_come_and_go_both_schedulers_leave_the_same_trace(mode: str) -> None:
+    """Three zones, two pods each: the crash of node-2 takes a zone's last ready pods, for a while."""
+    service = Service(replicas=6, traffic_distribution="PreferSameZone")
+    scenario = busy(cluster=Cluster(nodes=3, zones=3, proxy=Proxy(mode=mode)), service=service)
+    assert differences(scenario) == []
+
+
 def test_a_known_first_place_holds_until_a_nodes_first_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three nodes are programmed at the start; the one that crashes is programmed anew, at a drawn place."""
     background = Background(services=500, node_ports=500)

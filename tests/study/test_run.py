@@ -280,6 +280,28 @@ def test_a_paired_difference_is_far_narrower_than_its_terms() -> None:
     assert row["high"] - row["low"] < 0.6 * (mean["high"] - mean["low"])
 
 
+@pytest.mark.parametrize(
+    ("replications", "events", "made"), [(1, False, True), (1, True, False), (2, False, False)]
+)
+def test_one_run_without_events_has_an_interval_by_batch_means(
+    monkeypatch: pytest.MonkeyPatch, replications: int, events: bool, made: bool
+) -> None:
+    """Two runs are replications, too few of them; in one with events nothing stands still."""
+
+    def simulate(scenario: Scenario, replication: int = 0, **_: Any) -> synthetic.Replication:
+        return synthetic.replication(replication, seed=scenario.run.seed, duration_s=120)
+
+    monkeypatch.setattr(engine, "simulate", simulate)
+    fault = (Event(at_s=60.0, fault="cut", node="node-1"),) if events else ()
+    length = Run(duration_s=120.0, replications=replications, warmup_s=0.0)
+    summary = run(Scenario(run=length, events=fault)).summary
+    mean = summary["latency_s"]["mean"]
+    assert (mean.get("method") == "batch means") == made
+    assert (mean["low"] is not None) == made
+    assert summary["phases"]["before"]["latency_s"]["mean"] == mean
+    assert summary["latency_s"]["p50"]["low"] is None
+
+
 @pytest.mark.usefixtures("synthetic_engine")
 def test_only_runs_that_share_their_draws_are_compared() -> None:
     other = SMALL.model_copy(update={"run": Run(duration_s=5.0, replications=11)})

@@ -12,15 +12,19 @@ from __future__ import annotations
 import rich_click as click
 
 from nodeportsim.cli.answers import check, experiment, run
+from nodeportsim.cli.compare import compare
 from nodeportsim.cli.diagnose import diagnose
 from nodeportsim.cli.explain import explain
 from nodeportsim.cli.fitting import calibrate
+from nodeportsim.cli.importing import import_
 from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
 from nodeportsim.cli.sizing import capacity, size
+from nodeportsim.cli.sweeps import sweep
 from nodeportsim.cli.validate import validate
+from nodeportsim.cli.verifying import runs, verify
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,9 +37,12 @@ def main() -> None:
 for command in (
     run,
     check,
+    compare,
     size,
     capacity,
+    import_,
     experiment,
+    sweep,
     incidents,
     diagnose,
     measure,
@@ -43,6 +50,8 @@ for command in (
     validate,
     ports,
     explain,
+    verify,
+    runs,
     list_,
     schema,
 ):

@@ -18,7 +18,7 @@ from nodeportsim.cli.plumbing import (
     read_scenario,
     work,
 )
-from nodeportsim.errors import ThresholdError
+from nodeportsim.errors import InputError, ThresholdError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's.")
 @click.option("--profile", metavar="NAME|FOLDER", help="Prices: short for `--set cluster.profile=`.")
 @click.option("--uncertainty", is_flag=True, help="Let the intervals hold the errors of the prices.")
+@click.option(
+    "--precision", multiple=True, metavar="METRIC=WIDTH", help="Run on until latency.p99=2% (repeatable)."
+)
+@click.option("--max-replications", type=click.IntRange(min=1), help="With --precision: give up here.")
 @work
 @folder(required=False)
 @output("table", "json", "csv", "markdown")
@@ -50,6 +54,8 @@ def run(
     seed: int | None,
     profile: str | None,
     uncertainty: bool,
+    precision: tuple[str, ...],
+    max_replications: int | None,
     replications: int | None,
     engine: Engine | None,
     jobs: int,
@@ -64,6 +70,7 @@ def run(
 
     given = {"run.seed": seed, "run.replications": replications, "cluster.profile": profile}
     given |= {"run.uncertainty": "true"} if uncertainty else {}
+    given |= {"run.maxReplications": max_replications, **_asked(precision)}
     sets += tuple(f"{path}={value}" for path, value in given.items() if value is not None)
     dump = given_dump(from_iptables_save, from_nft, from_ipvsadm)
     if dump is None:
@@ -79,6 +86,7 @@ def run(
         if staging is not None:
             result.write(staging)
     _show(result.summary, kind, out)
+    _precision(result.summary)
     _thresholds(result.summary)
 
 
@@ -94,6 +102,32 @@ def _show(summary: dict[str, Any], kind: str, out: Path | None) -> None:
             click.echo(text.as_markdown(summary), nl=False)
         case _:
             text.show(summary, out)
+
+
+def _asked(precision: tuple[str, ...]) -> dict[str, str]:
+    """Read METRIC=WIDTH pairs; a misspelt metric is refused here, not as a path that does not exist."""
+    from nodeportsim.metrics.precision import parse
+
+    given = {}
+    for word in precision:
+        name, equals, width = (part.strip() for part in word.partition("="))
+        if not equals:
+            raise InputError("must be METRIC=WIDTH, as in latency.p99=2%", field="--precision", got=word)
+        given[name] = width
+    parse(given)
+    return {f"run.precision.{name}": width for name, width in given.items()}
+
+
+def _precision(summary: dict[str, Any]) -> None:
+    found = summary.get("precision")
+    if found and not found["ok"]:
+        words = "; ".join(
+            f"{row['name']} within {row['asked']} (it is {row['estimate']} +- {row['half_width']})"
+            for row in found["metrics"]
+            if not row["ok"]
+        )
+        many = f"after {found['replications']} replications, the most allowed"
+        raise ThresholdError(f"the precision asked for is not reached {many}: {words}")
 
 
 def _thresholds(summary: dict[str, Any]) -> None:
@@ -143,5 +177,5 @@ def experiment(
         findings = run_experiment(
             plan, home, replications=replications, engine=engine, jobs=jobs, progress=progress
         )
-        write_findings(plan, findings, staging)
+        write_findings(plan, findings, staging, name=name, replications=replications)
     click.echo(str(out / "table.csv"))

@@ -39,32 +39,84 @@ def schema() -> None:
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", required=False)
+@click.option("--automatic", type=click.IntRange(min=0), help="Without FILE: ports the API server chose.")
+@click.option("--wanted", type=click.IntRange(min=1), default=1, show_default=True, help="Chosen by hand.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the automatic ports.")
 @click.option("--range", "node_port_range", default="30000-32767", show_default=True, help="Of NodePorts.")
 @output("table", "json")
 @debug
-def ports(*, file: str, seed: int, node_port_range: str, kind: str) -> None:
-    """Allocate the NodePorts of a file's Services as the API server does, or refuse them as it does."""
+def ports(
+    *, file: str | None, automatic: int | None, wanted: int, seed: int, node_port_range: str, kind: str
+) -> None:
+    """Say how many NodePorts there are, and whether those chosen by hand collide.
+
+    With FILE, allocate the ports of its Services as the API server does, or refuse them as it does.
+    """
     import random
 
     from nodeportsim.kube.ports import Registry
 
+    if (file is None) == (automatic is None):
+        raise click.UsageError("give a FILE or --automatic N, one of the two")
     registry = Registry(node_port_range=node_port_range, rng=random.Random(seed))  # noqa: S311  (no secret)
     refusal = None
     try:
-        _create(file, registry)
+        if file is not None:
+            _create(file, registry)
     except RefusedError as error:
         refusal = error
     services = [] if refusal else [_service_row(service) for service in registry.services]
-    if kind == "json":
-        message = refusal.message if refusal else ""
-        print_json({"accepted": refusal is None, "message": message, "services": services})
     if refusal:
+        if kind == "json":
+            print_json({"accepted": False, "message": refusal.message, "services": []})
         raise refusal
-    if kind == "table":
+    bands = _bands(registry, automatic, wanted)
+    if kind == "json":
+        print_json({"accepted": True, "message": "", "services": services, "range": bands})
+    if kind == "table" and services:
         rows = [{"service": service["name"], **port} for service in services for port in service["ports"]]
         print_table("NodePorts", rows)
+    if kind == "table":
+        _tell(bands)
+
+
+def _bands(registry: Registry, automatic: int | None, wanted: int) -> dict[str, Any]:
+    """Count the ports of both bands, and say how likely ports chosen by hand are taken (`theory.limits`)."""
+    from nodeportsim.theory.limits import birthday_ratio, taken_ratio
+
+    dynamic, static = registry.range.dynamic, registry.range.static
+    size, taken = len(dynamic) + len(static), registry.taken
+    held = sum(port in dynamic for port in taken) if automatic is None else automatic
+    if max(held, wanted) > len(dynamic):
+        rule = f"must be at most {len(dynamic)}, the ports of the band"
+        raise InputError(rule, field="--automatic, --wanted", got=f"{held}, {wanted}")
+    return {
+        "ports": size,
+        "static": [static.start, static.stop - 1] if static else None,
+        "dynamic": [dynamic.start, dynamic.stop - 1],
+        "taken": max(len(taken), held),
+        "left": size - max(len(taken), held),
+        "automatic": held,
+        "wanted": wanted,
+        "collision_static_ratio": 0.0 if static else None,
+        "collision_dynamic_ratio": taken_ratio(held, wanted, size),
+        "same_choice_static_ratio": birthday_ratio(wanted, len(static)) if static else None,
+    }
+
+
+def _tell(bands: dict[str, Any]) -> None:
+    low, high = bands["dynamic"]
+    click.echo(
+        f"{bands['ports']:,} NodePorts, {bands['taken']:,} taken, {bands['left']:,} left; "
+        f"{bands['automatic']:,} stand in {low}-{high}, where automatic ones go first"
+    )
+    by_hand = f"{bands['wanted']:,} chosen by hand in"
+    click.echo(f"{by_hand} {low}-{high}: {bands['collision_dynamic_ratio']:.3%} that one at least is taken")
+    if bands["static"]:
+        low, high = bands["static"]
+        same = f"{bands['same_choice_static_ratio']:.3%} that two are the same if picked at random"
+        click.echo(f"{by_hand} {low}-{high}: none by an automatic one while the other band has room; {same}")
 
 
 def _create(file: str, registry: Registry) -> None:

@@ -21,11 +21,21 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
+PLUGIN = "kubectl-"  # kubectl runs a program of this name and the word after it: kubectl plugin list.
 BROKEN_PIPE = 141  # 128 + SIGPIPE: what a program that does not handle the signal would give.
 
 
 class Commands(click.RichGroup):
     """A group whose commands end with one of our exit codes, whatever happens in them."""
+
+    def main(  # type: ignore[override]  # click has two overloads, of which one never returns
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """Start; a plugin of kubectl is called as people type it, ``kubectl nodeportsim``."""
+        called = Path(sys.argv[0]).stem
+        if prog_name is None and called.startswith(PLUGIN):
+            prog_name = f"kubectl {called.removeprefix(PLUGIN)}"
+        return super().main(args, prog_name, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn what it raises into a message and an exit code."""
@@ -48,7 +58,7 @@ def exit_code(error: BaseException) -> int:
     """Say on stderr what went wrong, and give its exit code."""
     match error:
         case KeyboardInterrupt() | click.Abort():
-            click.echo("interrupted; nothing was written", err=True)
+            click.echo(f"interrupted; {str(error) or 'nothing was written'}", err=True)
             return INTERRUPTED
         case BrokenPipeError() | SystemExit():  # Rich makes a SystemExit of a broken pipe.
             _drop_stdout()
@@ -98,8 +108,7 @@ question = options(
     click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="proxy.mode=ipvs (repeatable)."),
     click.option("--service", metavar="NAMESPACE/NAME", help="The Service under study, in a dump of many."),
 )
-work = options(
-    click.option("--replications", type=click.IntRange(min=1), help="Instead of the file's."),
+resources = options(
     click.option("--engine", type=click.Choice(["compiled", "simpy"]), help="Same results, other speed."),
     click.option(
         "-j",
@@ -110,6 +119,9 @@ work = options(
         help="Replications at a time.",
     ),
     click.option("--quiet", is_flag=True, help="No progress."),
+)
+work = options(
+    click.option("--replications", type=click.IntRange(min=1), help="Instead of the file's."), resources
 )
 
 
@@ -144,7 +156,7 @@ def announce_compilation(engine: str, quiet: bool) -> None:
     from nodeportsim.engine.cache import is_warm
 
     if engine == "compiled" and not quiet and sys.stderr.isatty() and not is_warm():
-        click.echo("compiling the simulation, once for this version: half a minute", err=True)
+        click.echo("compiling the simulation, once for this version: a minute", err=True)
 
 
 @contextmanager

@@ -21,7 +21,9 @@ from nodeportsim.kubeproxy.sync import Runner
 from . import draws, leases
 from .codes import AFTER, BEFORE, CONNTRACK_FULL, DROP, DURING, POD_EMPTY, REFUSE
 from .deployment import Deployment
+from .hints import Hinting
 from .leadership import Leadership
+from .programming import Programming
 from .proxy import Proxy
 from .rules import Rules
 from .slices import NOTHING, Conditions, Slices
@@ -93,6 +95,8 @@ class Control:
     gone_s: dict[int, float] = field(default_factory=dict)  # pods whose address is nobody's any more
     emptied: dict[int, simpy.Event] = field(default_factory=dict)  # a pod that drains has done its work
     changes: int = 0  # planned ones under way
+    programming: Programming = field(default_factory=Programming)
+    newborns: list[tuple[int, ...]] = field(default_factory=list)  # seen each second; see newborns.py
 
     def __post_init__(self) -> None:
         self.env = self.plane.env
@@ -102,7 +106,10 @@ class Control:
         self.minor = int(self.scenario.cluster.kubernetes_version.split(".")[1])
         self.rules = Rules(self.scenario, self.profile)
         placed = (Conditions(**vars(place)) for place in self.scenario.placement)
-        self.slices = Slices(placed, self._policy(), self.plane.add_endpoints)
+        hinting = Hinting(self.scenario, lambda: self.unknown | self.removed, self.note)
+        hint = hinting if self.scenario.service.asks_for_hints else None
+        store = self.plane.add_endpoints
+        self.slices = Slices(placed, self._policy(), store, hint=hint, zones=hinting.zones)
         self.standing = self._sorted()
         self.deployment = Deployment(self)
         idle = Runner(min_sync_period_s=self.scenario.cluster.proxy.min_sync_period_s)
@@ -199,6 +206,7 @@ class Control:
             yield from self.leadership.at_work()
             self.dirty = self.env.event()
             self.slices.publish()
+            self.programming.publish(self.slices.latest.number, self.env.now)
             self.note("endpoints changed")
             for proxy in self.proxies:
                 self._wake(proxy)
@@ -232,6 +240,8 @@ class Control:
             node = self.world.nodes[n]
             if not proxy.syncing or proxy.life != life or not node.up or node.epoch != boot:
                 continue
+            old, now = proxy.wanted.number, self.env.now
+            self.programming.write(n, old, wanted.number, booted_s=node.booted_s, now_s=now)
             proxy.wanted, proxy.sync, proxy.pending_s = wanted, "partial", None
             proxy.runner = proxy.runner.after(self.env.now)
             self._program(n)
@@ -286,6 +296,7 @@ class Control:
 
     def write_slices(self) -> None:
         """Let the EndpointSlice controller know that something has changed."""
+        self.programming.change(self.env.now)
         if not self.dirty.triggered:
             self.dirty.succeed()
 

@@ -10,7 +10,7 @@ import numpy as np
 from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import load_profile
 
-from . import faults
+from . import faults, newborns
 from .aftermath import by_clients, by_second, column, ended, standing
 from .balancer import start as start_balancer
 from .build import Plain, Structs, give_up_s, world_of
@@ -84,6 +84,14 @@ class Replication:
         (2,) how many of these are left at the end: usable, and dead without their client's knowledge.
     milestones
         (time_s, name, subject) of what the control plane and the faults did.
+    programming
+        (rows, 3) for each change of the slices and node: when it was made (s), the node's number, how long
+        until it was in the node's rules (s).
+    newborns
+        (seconds, 4) after a planned change that makes pods: requests answered by the new ones and by all in
+        each second; new and all pods ready at its end. Else no rows.
+    pod_nodes, node_zones
+        (pods,) number of each pod's node, that of nodes where it stands outside; zone of each node.
     budget_refusals, ejections
         retries that a retry budget forbade; nodes that clients ejected.
     trace
@@ -128,6 +136,10 @@ class Replication:
     node_utilisation: Shares
     pod_utilisation: Shares
     milestones: tuple[tuple[float, str, str], ...]
+    programming: Shares
+    newborns: Counts
+    pod_nodes: Counts
+    node_zones: tuple[str, ...]
     events: int
     trace: NDArray[Any]
 
@@ -200,6 +212,7 @@ def simulate(
     )
     control.start()
     faults.start(control)
+    newborns.start(control)
     start_balancer(control)
     start_resolver(control)
     plane.start()
@@ -304,6 +317,10 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
             pods, control.scenario.pods.workers * _lives_s(control, len(pods), duration_s)
         ),
         milestones=tuple(control.milestones),
+        programming=np.array(control.programming.rows, np.float64).reshape(-1, 3),
+        newborns=newborns.by_second(control),
+        pod_nodes=_array(column(pods, "node")),
+        node_zones=control.scenario.cluster.zone_names,
         events=int(plane.events),
         trace=_trace(w),
     )
@@ -338,7 +355,8 @@ def _lives_s(control: Control, pods: int, duration_s: float) -> Shares:
 
 def _trace(w: World) -> NDArray[Any]:
     """Give the traced requests as one structured array, from either shape."""
-    names = Trace.__slots__
-    rows = [tuple(getattr(row, name) for name in names) for row in w.trace[: int(w.counts.traced)]]
-    kinds = [(name, "f8" if name.endswith("_s") else "i8") for name in names]
-    return np.array(rows, dtype=kinds)
+    names, rows = Trace.__slots__, w.trace[: int(w.counts.traced)]
+    traced = np.empty(len(rows), [(name, "f8" if name.endswith("_s") else "i8") for name in names])
+    for name in names:
+        traced[name] = column(rows, name)
+    return traced

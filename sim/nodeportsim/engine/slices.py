@@ -1,8 +1,9 @@
 """EndpointSlices: what the API server says of every pod, version by version, and who may use what.
 
 A node's rules are a version of the endpoint list: the one it programmed last. Versions are shared by the
-nodes (under policy Cluster all nodes may use the same endpoints), so there is no nodes x pods table. A
-version lives here as long as a kube-proxy has it in its rules or is about to write it.
+nodes (under policy Cluster all nodes may use the same endpoints, or, with topology hints, all nodes of a
+zone), so there is no nodes x pods table. A version lives here as long as a kube-proxy has it in its rules or
+is about to write it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from nodeportsim.kubeproxy.endpoints import Endpoint, usable
+from nodeportsim.kubeproxy.endpoints import Endpoint, by_hints, usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nodeportsim.kubeproxy.walk import Policy
+
+    Hint = Callable[[Sequence["Conditions"]], list["Conditions"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Listing(NamedTuple):
     """Endpoints a node may use, and what its rules count."""
 
     listed: Listed
-    everywhere: int  # usable endpoints of the whole cluster
+    everywhere: int  # usable endpoints of the whole cluster; with hints, those meant for the node
     here: int  # usable endpoints on the node
 
 
@@ -63,11 +66,13 @@ class Version:
     everywhere: Listed
     here: Mapping[str, Listed]
     ready: frozenset[str]  # nodes with a ready endpoint; a terminating one does not count
+    number: int  # from 0, rising
+    near: Mapping[str, Listed]  # what hints leave to a node; a node that is not in it has everything
 
     def listing(self, node: str) -> Listing:
         """Return what this version gives to one node."""
-        here = self.here.get(node, NOTHING)
-        return Listing(here if self.local else self.everywhere, len(self.everywhere.pods), len(here.pods))
+        here, cluster = self.here.get(node, NOTHING), self.near.get(node, self.everywhere)
+        return Listing(here if self.local else cluster, len(cluster.pods), len(here.pods))
 
 
 class Slices:
@@ -81,16 +86,29 @@ class Slices:
         Traffic policy that decides for the clients of the scenario.
     store
         Puts a list of pods into the world; where it begins.
+    hint
+        Writes topology hints into the conditions; None for a Service that has none.
+    zones
+        Zone of every node, for the hints.
     """
 
     def __init__(
-        self, pods: Iterable[Conditions], policy: Policy, store: Callable[[Sequence[int]], int]
+        self,
+        pods: Iterable[Conditions],
+        policy: Policy,
+        store: Callable[[Sequence[int]], int],
+        *,
+        hint: Hint | None = None,
+        zones: Mapping[str, str | None] | None = None,
     ) -> None:
         self.pods = list(pods)
+        self._hint, self._zones = hint, zones or {}
         self.endpoints = len(self.pods)  # Those that are not gone.
         self._store = store
         self._changed = {conditions.node for conditions in self.pods}
-        self.latest = Version(local=policy == "Local", everywhere=NOTHING, here={}, ready=frozenset())
+        self.latest = Version(
+            local=policy == "Local", everywhere=NOTHING, here={}, ready=frozenset(), number=0, near={}
+        )
         self.publish()
 
     def write(self, p: int, conditions: Conditions) -> None:
@@ -107,6 +125,8 @@ class Slices:
 
     def publish(self) -> None:
         """Write the conditions of the moment as a new version; it shares what has not changed."""
+        if self._hint is not None:
+            self.pods = self._hint(self.pods)
         standing: dict[str, list[int]] = {node: [] for node in self._changed if node is not None}
         for p, conditions in enumerate(self.pods):
             if conditions.node in standing:
@@ -118,6 +138,8 @@ class Slices:
             everywhere=self._everywhere(),
             here={**old.here, **self._here(standing)},
             ready=old.ready.difference(standing) | ready,
+            number=old.number + 1,
+            near={} if self._hint is None else self._near(),
         )
         self._changed = set()
 
@@ -128,6 +150,24 @@ class Slices:
         if pods == old.everywhere.pods:
             return old.everywhere
         return Listed(first=0 if old.local else self._store(pods), pods=pods)
+
+    def _near(self) -> dict[str, Listed]:
+        """List what hints leave to each node; nodes share a list, with each other and with older versions."""
+        nodes, zones = by_hints(self.pods, [p for p, pod in enumerate(self.pods) if pod.ready])
+        lists = {node: tuple(nodes.get(node) or zones.get(zone) or ()) for node, zone in self._zones.items()}
+        lists = {node: pods for node, pods in lists.items() if pods}
+        known = {listed.pods: listed for listed in self.latest.near.values()}
+        known |= self._stored([pods for pods in dict.fromkeys(lists.values()) if pods not in known])
+        return {node: known[pods] for node, pods in lists.items()}
+
+    def _stored(self, lists: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Listed]:
+        """Put lists into the world, all at once, if any node programs them."""
+        first = 0 if self.latest.local or not lists else self._store([p for pods in lists for p in pods])
+        stored = {}
+        for pods in lists:
+            stored[pods] = Listed(first=first, pods=pods)
+            first += len(pods)
+        return stored
 
     def _here(self, standing: Mapping[str, Sequence[int]]) -> dict[str, Listed]:
         """List what each of these nodes has of its own; stored, all at once, if nodes program that."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError
@@ -23,7 +23,7 @@ from nodeportsim.kube.status import StatusError, invalid_service
 from nodeportsim.kube.validation import validate_cluster_ips, validate_create
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 _SERVICE_NAME_LABEL = (
@@ -175,6 +175,50 @@ class Cluster:
         )
 
 
+class Reader:
+    """Reads documents one at a time, so that a caller need keep none of them."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, Any]] = {kind: {} for kind in _GROUPS}
+        self._ignored: list[str] = []
+
+    def add(self, document: Mapping[str, Any], name: str) -> None:
+        """Take over what is needed of a document, or of the objects in a list.
+
+        Raises
+        ------
+        InputError
+            Names the document (by `name`, until its own is known) and the field that cannot be used.
+        """
+        for field in _flat(Field(document, name)):
+            kind = _kind(field)
+            title = f"{kind} {_full_name(field, kind)}"
+            if kind in _IGNORED:
+                self._ignored.append(title)
+            elif title in self._found[kind]:
+                raise InputError("is given twice", field=title)
+            else:
+                self._found[kind][title] = _READ[kind](Field(field.value, title))
+
+    def cluster(self) -> Cluster:
+        """Join what was read."""
+        nodes, services, pods, deployments, slices = (
+            tuple(self._found[kind].values())
+            for kind in ("Node", "Service", "Pod", "Deployment", "EndpointSlice")
+        )
+        known = {(s.namespace, s.name) for s in services}
+        unused = [s.title for s in slices if s.service not in known or s.family == "FQDN"]
+        return Cluster(
+            nodes=nodes,
+            services=services,
+            pods=pods,
+            deployments=deployments,
+            ports=tuple(_join(services, slices, {node.name: node.zone for node in nodes})),
+            ignored=(*self._ignored, *unused),
+            kinds=frozenset(kind for kind, found in self._found.items() if found),
+        )
+
+
 def read_cluster(documents: Iterable[Mapping[str, Any]]) -> Cluster:
     """Read manifests and lists of them.
 
@@ -188,51 +232,21 @@ def read_cluster(documents: Iterable[Mapping[str, Any]]) -> Cluster:
     InputError
         Names the document and the field that cannot be used.
     """
-    by_kind, ignored = _sorted_out(documents)
-    services = tuple(_service(d) for d in by_kind["Service"].values())
-    nodes = tuple(_node(d) for d in by_kind["Node"].values())
-    slices = [EndpointSlice.read(d) for d in by_kind["EndpointSlice"].values()]
-    known = {(s.namespace, s.name) for s in services}
-    unused = [s.title for s in slices if s.service not in known or s.family == "FQDN"]
-    return Cluster(
-        nodes=nodes,
-        services=services,
-        pods=tuple(_pod(d) for d in by_kind["Pod"].values()),
-        deployments=tuple(_deployment(d) for d in by_kind["Deployment"].values()),
-        ports=tuple(_join(services, slices, {node.name: node.zone for node in nodes})),
-        ignored=(*ignored, *unused),
-        kinds=frozenset(kind for kind, found in by_kind.items() if found),
-    )
-
-
-def _sorted_out(documents: Iterable[Mapping[str, Any]]) -> tuple[dict[str, dict[str, Field]], list[str]]:
-    """Sort documents by kind and title; the second part are the titles of those that are ignored."""
-    by_kind: dict[str, dict[str, Field]] = {kind: {} for kind in _GROUPS}
-    ignored: list[str] = []
-    for document in _flat(documents):
-        kind = _kind(document)
-        title = f"{kind} {_full_name(document, kind)}"
-        if kind in _IGNORED:
-            ignored.append(title)
-        elif title in by_kind[kind]:
-            raise InputError("is given twice", field=title)
-        else:
-            by_kind[kind][title] = replace(document, document=title)
-    return by_kind, ignored
-
-
-def _flat(documents: Iterable[Mapping[str, Any]]) -> Iterator[Field]:
+    reader = Reader()
     for n, document in enumerate(documents, 1):
-        field = Field(document, f"document {n}")
-        if document is None:
-            continue  # An empty document, as a trailing "---" leaves it.
-        if field["kind"].text().endswith("List"):
-            yield from (
-                replace(item, document=f"{item.document} {item.path}", path="")
-                for item in field["items"].items()
-            )
-        else:
-            yield field
+        reader.add(document, f"document {n}")
+    return reader.cluster()
+
+
+def _flat(field: Field) -> Iterator[Field]:
+    """Look into a list; None is an empty document, as a trailing "---" leaves it."""
+    if field.value is None:
+        return
+    if field["kind"].text().endswith("List"):
+        for item in field["items"].items():
+            yield Field(item.value, f"{item.document} {item.path}")
+    else:
+        yield field
 
 
 def _kind(document: Field) -> str:
@@ -274,8 +288,8 @@ def _node(document: Field) -> Node:
     minor = re.match(r"v?(\d+\.\d+)", version)
     return Node(
         name=document["metadata"]["name"].text(),
-        zone=document["metadata"]["labels"][_ZONE_LABEL].text() or None,
-        cores=_cores(status["capacity"]["cpu"]),
+        zone=document.at("metadata", "labels", _ZONE_LABEL).text() or None,
+        cores=_cores(status.at("capacity", "cpu")),
         ready=_is_ready(status),
         kernel_version=info["kernelVersion"].text(),
         kubernetes_version=minor[1] if minor else version,
@@ -308,7 +322,7 @@ def _cores(cpu: Field) -> int | None:
 
 def _is_ready(status: Field) -> bool:
     """Read the condition Ready; a manifest without conditions is one nobody has run yet."""
-    ready = [c["status"].text() for c in status["conditions"].items() if c["type"].text() == "Ready"]
+    ready = [condition["status"].text() for condition in status["conditions"].where("type", "Ready")]
     return ready in ([], ["True"])
 
 
@@ -349,3 +363,12 @@ def _join(
         if service.type != "ExternalName" and not service.is_headless:
             for port in service.ports:
                 yield PortEndpoints(service=service, port=port, endpoints=endpoints_of(port, own, zones))
+
+
+_READ: dict[str, Callable[[Field], Any]] = {
+    "Node": _node,
+    "Service": _service,
+    "Pod": _pod,
+    "Deployment": _deployment,
+    "EndpointSlice": EndpointSlice.read,
+}

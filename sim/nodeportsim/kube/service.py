@@ -4,8 +4,9 @@ How the real thing works (1.36): the JSON body is decoded into Go structs, where
 names the Go field; then defaults are filled in (k8s:pkg/apis/core/v1/defaults.go SetDefaults_Service).
 Validation (`validation`) and port allocation (`ports`) come after.
 Modelled: every field of `spec` that touches ports, types, policies, affinity and selection.
-Left out: allocation of ClusterIPs and IP families, `status`, annotations, and strict decoding, by which
-kubectl (not the server) refuses unknown fields; unknown fields are ignored, as the server does.
+Left out: allocation of ClusterIPs and IP families, `status`, annotations but for that on topology, and strict
+decoding, by which kubectl (not the server) refuses unknown fields; unknown fields are ignored, as the server
+does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from nodeportsim.kube.status import bad_request
 
 AFFINITY_TIMEOUT_S = (
     10800  # k8s:staging/src/k8s.io/api/core/v1/types.go DefaultClientIPServiceAffinitySeconds
+)
+
+TOPOLOGY_ANNOTATIONS = (  # hintsEnabled, k8s:staging/src/k8s.io/endpointslice/utils.go
+    "service.kubernetes.io/topology-aware-hints",
+    "service.kubernetes.io/topology-mode",
 )
 
 
@@ -40,7 +46,8 @@ class Service:
     """A Service after defaulting, field by field as in k8s:staging/src/k8s.io/api/core/v1/types.go.
 
     Empty texts and tuples, 0 and None mean that the field is not set. `affinity_timeout_s` is
-    ``sessionAffinityConfig.clientIP.timeoutSeconds``. `labels` and `selector` are sorted pairs.
+    ``sessionAffinityConfig.clientIP.timeoutSeconds``, `topology_mode` is ``Auto`` where annotated so.
+    `labels` and `selector` are sorted pairs.
     """
 
     name: str
@@ -58,6 +65,7 @@ class Service:
     external_traffic_policy: str = ""
     internal_traffic_policy: str | None = None
     traffic_distribution: str | None = None
+    topology_mode: str = ""
     session_affinity: str = "None"
     affinity_timeout_s: int | None = None
     health_check_node_port: int = 0
@@ -70,7 +78,7 @@ class Service:
         """Decode and default a manifest; a wrong type raises `StatusError` 400."""
         if not isinstance(manifest, Mapping) or manifest.get("kind", "Service") != "Service":
             raise InputError("must be a Service", field="kind", hint="Give one manifest of kind: Service.")
-        document = _decode(manifest, _SERVICE, go_field="", path="")
+        document = _decode(manifest, _SERVICE)
         return cls(**_defaulted(document.get("metadata") or {}, document.get("spec") or {}))
 
     @property
@@ -150,38 +158,34 @@ _SPEC = _Struct(
         "trafficDistribution": "string",
     },
 )
-_METADATA = _Struct("ObjectMeta", {"name": "string", "namespace": "string", "labels": _MAP})
+_METADATA = _Struct(
+    "ObjectMeta", {"name": "string", "namespace": "string", "labels": _MAP, "annotations": _MAP}
+)
 _SERVICE = _Struct("Service", {"metadata": _METADATA, "spec": _SPEC})
 
 
-def _decode(value: Any, go: Any, *, go_field: str, path: str) -> Any:
+_Trail = tuple[
+    _Struct | str | int, ...
+]  # Down to a value: each struct and the key in it, list indices, map keys.
+
+
+def _decode(value: Any, go: Any, trail: _Trail = ()) -> Any:
     """Decode a JSON value as Go's encoding/json does: null is no value, the first wrong type ends it."""
     if value is None:
         return None
     if isinstance(go, _Struct) and isinstance(value, Mapping):
+        fields = go.fields
         return {
-            key: _decode(
-                item, go.fields[key], go_field=_below(go, go_field, key), path=f"{path}.{key}".lstrip(".")
-            )
-            for key, item in value.items()
-            if key in go.fields
+            key: _decode(item, fields[key], (*trail, go, key)) for key, item in value.items() if key in fields
         }
     if isinstance(go, _List) and isinstance(value, list | tuple):
-        return [_decode(v, go.item, go_field=go_field, path=f"{path}[{n}]") for n, v in enumerate(value)]
+        return [_decode(item, go.item, (*trail, n)) for n, item in enumerate(value)]
     if go == _MAP and isinstance(value, Mapping):
-        return {
-            str(key): _decode(item, "string", go_field=go_field, path=f"{path}[{key}]") or ""
-            for key, item in value.items()
-        }
-    return _decode_scalar(value, go, go_field=go_field, path=path)
+        return {str(key): _decode(item, "string", (*trail, f"[{key}]")) or "" for key, item in value.items()}
+    return _decode_scalar(value, go, trail)
 
 
-def _below(struct: _Struct, go_field: str, key: str) -> str:
-    """Name a field for Go's message: the struct it is in, then the whole path without indices."""
-    return f"{struct.name}.{go_field.partition('.')[2]}.{key}".replace("..", ".")
-
-
-def _decode_scalar(value: Any, go: Any, *, go_field: str, path: str) -> Any:
+def _decode_scalar(value: Any, go: Any, trail: _Trail) -> Any:
     go = "int32" if go == _INT_OR_STRING and not isinstance(value, str) else go
     if isinstance(go, str) and go != _MAP:
         if go == "bool" and isinstance(value, bool):
@@ -190,10 +194,23 @@ def _decode_scalar(value: Any, go: Any, *, go_field: str, path: str) -> Any:
             return value
         if go not in {"bool", "int32"} and isinstance(value, str):
             return value
-    raise bad_request(
-        f"cannot unmarshal {_json_kind(value, go)} into Go struct field {go_field} of type {_go_name(go)}",
-        path=path,
+    what = f"{_json_kind(value, go)} into Go struct field {_go_field(trail)} of type {_go_name(go)}"
+    raise bad_request(f"cannot unmarshal {what}", path=_path(trail))
+
+
+def _go_field(trail: _Trail) -> str:
+    """Name a field for Go's message: the struct it is in, then the whole path without indices."""
+    structs = [step.name for step in trail if isinstance(step, _Struct)]
+    keys = [step for step in trail if isinstance(step, str) and not step.startswith("[")]
+    return ".".join([*structs[-1:], *keys])
+
+
+def _path(trail: _Trail) -> str:
+    """Write where a value stands: ``spec.ports[0].port``."""
+    words = (
+        f"[{step}]" if isinstance(step, int) else str(step) for step in trail if not isinstance(step, _Struct)
     )
+    return ".".join(words).replace(".[", "[")
 
 
 def _json_kind(value: Any, go: Any) -> str:
@@ -238,6 +255,7 @@ def _defaulted(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str
         "external_traffic_policy": spec.get("externalTrafficPolicy") or ("Cluster" if exposed else ""),
         "internal_traffic_policy": _default(spec.get("internalTrafficPolicy"), internal),
         "traffic_distribution": spec.get("trafficDistribution"),
+        "topology_mode": _topology_mode(metadata.get("annotations") or {}),
         "session_affinity": affinity,
         "affinity_timeout_s": _affinity_timeout_s(spec) if affinity == "ClientIP" else None,
         "health_check_node_port": spec.get("healthCheckNodePort") or 0,
@@ -245,6 +263,12 @@ def _defaulted(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str
         "load_balancer_class": spec.get("loadBalancerClass"),
         "load_balancer_source_ranges": _texts(spec, "loadBalancerSourceRanges"),
     }
+
+
+def _topology_mode(annotations: Mapping[str, str]) -> str:
+    """Read the annotation that asks for hints; its first name goes before its later one (hintsEnabled)."""
+    given = [annotations[name] for name in TOPOLOGY_ANNOTATIONS if name in annotations]
+    return "Auto" if given and given[0] in {"Auto", "auto"} else ""
 
 
 def _default_port(port: Mapping[str, Any]) -> ServicePort:

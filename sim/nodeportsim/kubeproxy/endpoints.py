@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from nodeportsim.kubeproxy.walk import Policy
 
+    Meant = dict[str | None, list[int]]  # Endpoints by the name of a node or zone.
+
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
@@ -56,15 +58,24 @@ def usable(
 
 def _by_topology(endpoints: Sequence[Endpoint], ready: list[int], node: str, zone: str | None) -> list[int]:
     """Narrow ready endpoints to those meant for this node, or else zone, if all of them carry such hints."""
-    if all(endpoints[i].node_hints for i in ready):
-        own = [i for i in ready if node in endpoints[i].node_hints]
-        if own:
-            return own
-    if all(endpoints[i].zone_hints for i in ready):
-        own = [i for i in ready if zone in endpoints[i].zone_hints]
-        if own:
-            return own
-    return ready
+    nodes, zones = by_hints(endpoints, ready)
+    return nodes.get(node) or zones.get(zone) or ready
+
+
+def by_hints(endpoints: Sequence[Endpoint], ready: Sequence[int]) -> tuple[Meant, Meant]:
+    """Sort ready endpoints by the nodes, and the zones, they are meant for; empty unless all are hinted."""
+    return (
+        _sorted(ready, [endpoints[i].node_hints for i in ready]),
+        _sorted(ready, [endpoints[i].zone_hints for i in ready]),
+    )
+
+
+def _sorted(ready: Sequence[int], hints: Sequence[tuple[str, ...]]) -> Meant:
+    meant: Meant = {}
+    for i, names in zip(ready, hints, strict=True) if all(hints) else ():
+        for name in dict.fromkeys(names):
+            meant.setdefault(name, []).append(i)
+    return meant
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,6 +152,19 @@ def _names() -> tuple[str, ...]:
 NAMES = _names()
 """Every measure, in the order of the tables."""
 
+MAIN = (
+    *RATES,
+    "throughput_rps",
+    "rules_s",
+    "latency_s",
+    "first_packet_s",
+    "balance",
+    "saturation.pods",
+    "saturation.nodes",
+    "conntrack_peak",
+)
+"""What a table shows of them unless told otherwise."""
+
 
 def chosen(metrics: Sequence[str]) -> tuple[str, ...]:
     """Give the measures that some names mean: whole ones, or beginnings that end before a dot.

@@ -6,7 +6,7 @@ on which both agree, and the names along its axes; a test says that the engine's
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +106,10 @@ class Replication(Protocol):
         """Offered, succeeded, failed by cause in each second, shape (seconds, 2 + causes)."""
 
     @property
+    def second_latency_ns(self) -> Counts:
+        """Summed latency of the requests that arrived in each second and succeeded, shape (seconds,)."""
+
+    @property
     def phases(self) -> Counts:
         """Offered, succeeded, failed, shape (phases, 3)."""
 
@@ -191,3 +195,26 @@ class Replication(Protocol):
     @property
     def milestones(self) -> Sequence[tuple[float, str, str]]:
         """(Time in seconds, name, subject), as (57.2, "node not ready", "node-3")."""
+
+    @property
+    def programming(self) -> Shares:
+        """Instant of a change (s), number of a node, delay until its rules had it (s), shape (rows, 3)."""
+
+    @property
+    def newborns(self) -> Counts:
+        """Answered by new pods, by all; new pods ready, all ready; by second, shape (seconds, 4).
+
+        No rows without a planned change that makes pods.
+        """
+
+    @property
+    def pod_nodes(self) -> Counts:
+        """Number of each pod's node, that of nodes where it stands outside the cluster, shape (pods,)."""
+
+    @property
+    def node_zones(self) -> Sequence[str]:
+        """Zone of each node."""
+
+    @property
+    def trace(self) -> NDArray[Any]:
+        """Some requests, the first to end: born_s, ended_s, node (entered), pod (-1: failed)."""

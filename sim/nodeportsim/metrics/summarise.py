@@ -21,8 +21,10 @@ from nodeportsim.metrics.intervals import (
     quantile_interval,
     ratio_interval,
 )
+from nodeportsim.metrics.programming import programming_s
 from nodeportsim.metrics.recovery import recovery
 from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
+from nodeportsim.metrics.routes import routes
 from nodeportsim.metrics.stages import splits
 from nodeportsim.metrics.uncertainty import with_prices
 
@@ -64,7 +66,8 @@ def summarise(
     Returns
     -------
     dict
-        requests, attempts, errors, latency_s, first_packet_s, phases, stages_s, nodes, pods, balance,
+        requests, attempts, errors, latency_s, first_packet_s, phases, stages_s, nodes, pods, balance, routes
+        (see `routes.routes`), programming_s (see `programming.programming_s`; null where no endpoint moved),
         timeline, milestones, outage (see `timeline.outage_summary`; null where nothing failed), recovery (see
         `recovery.recovery`; null without a fault), saturation.
     """
@@ -72,8 +75,8 @@ def summarise(
     def whole(runs: Sequence[Replication]) -> Row:
         return _whole(runs, causes, stages, phases)
 
-    rounded: Row = _rounded(with_prices(whole, replications, nominal) if nominal else whole(replications))
-    return rounded
+    found: Row = rounded(with_prices(whole, replications, nominal) if nominal else whole(replications))
+    return found
 
 
 def _whole(
@@ -98,6 +101,8 @@ def _whole(
         "balance": {
             kind: _dicts(balance.balance([m[:, 0] for m in members])) for kind, members in measured.items()
         },
+        "routes": routes(replications),
+        "programming_s": programming_s(replications),
         "timeline": _timeline(timeline.merge(tables), causes),
         "milestones": timeline.milestone_summary([r.milestones for r in replications]),
         "outage": timeline.outage_summary(tables),
@@ -196,10 +201,10 @@ def _dicts(row: dict[str, Estimate]) -> Row:
     return {name: value.as_dict() for name, value in row.items()}
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Round every float inside to `DIGITS` significant digits; JSON has neither nan nor infinity."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value

@@ -11,6 +11,7 @@ from nodeportsim.metrics.recovery import fault_s
 from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
 from nodeportsim.metrics.stages import splits
 from nodeportsim.metrics.survival import curve
+from nodeportsim.metrics.where import where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,8 @@ def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
         (replication and rank), latency (phase and time: share of its succeeded requests at or above it),
         stages (stage), milestones (replication, name and subject). After a fault also load (second, over all
         replications), clients (group and number of failed requests: clients that lost so many, summed over
-        replications), survival (second after the first fault: what has become of the connections).
+        replications), survival (second after the first fault: what has become of the connections). Where
+        they carry it, also routes, zones, programming and newborns (see `nodeportsim.metrics.where`).
     """
     faulty = [r for r in replications if fault_s(r) is not None]
     return {
@@ -43,6 +45,7 @@ def tables(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
         "stages": _stages(replications),
         "milestones": _milestones(replications),
         **(_aftermath(faulty) if faulty else {}),
+        **where(replications),
     }
 
 
@@ -137,3 +140,48 @@ def _survival(replications: Sequence[Replication]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["standing", "closed", "torn", "timed_out"])
     table.insert(0, "since_fault_s", np.arange(len(rows)))
     return table
+
+
+def warm_up(
+    pilot_latency_s: Sequence[float], replications: Sequence[Replication], warmup_s: float
+) -> pd.DataFrame:
+    """Return what MSER-5 saw and chose: a row a second of intended arrival.
+
+    Parameters
+    ----------
+    pilot_latency_s
+        Mean latency of the requests of each second of the first run, from its beginning: the series.
+    replications
+        Those that count, from the end of the warm-up on.
+    warmup_s
+        What was chosen.
+
+    Returns
+    -------
+    DataFrame
+        second_s, pilot_latency_s, latency_s (over all replications; NaN where left out), mser5_s2 (the
+        squared standard error of the mean if everything before were left out; one a batch), left_out.
+    """
+    import pandas as pd
+
+    length = len(pilot_latency_s)
+    sums_s, answered = np.zeros(length), np.zeros(length, np.int64)
+    for r in replications:
+        seconds = min(length, len(r.timeline))
+        sums_s[:seconds] += r.second_latency_ns[:seconds] * np.float64(1e-9)
+        answered[:seconds] += r.timeline[:seconds, timeline.SUCCEEDED]
+    errors = np.full(length, np.nan)
+    found = timeline.mser5_errors(pilot_latency_s)
+    errors[np.arange(len(found)) * timeline.BATCH] = found
+    second = np.arange(length)
+    left_out = second < warmup_s
+    means = np.where(left_out | (answered == 0), np.nan, sums_s / np.maximum(answered, 1))
+    return pd.DataFrame(
+        {
+            "second_s": second,
+            "pilot_latency_s": pilot_latency_s,
+            "latency_s": means,
+            "mser5_s2": errors,
+            "left_out": left_out,
+        }
+    )

@@ -162,14 +162,19 @@ def mser5(series: ArrayLike) -> int | None:
         Observations to drop, a multiple of 5. None where the minimum lies in the second half: the
         series is too short to tell, or never settles.
     """
-    values = np.asarray(series, dtype=np.float64)
-    batches = values[: len(values) // BATCH * BATCH].reshape(-1, BATCH).mean(axis=1)
-    half = len(batches) // 2
+    errors = mser5_errors(series)
+    half = (len(errors) + 1) // 2
     if half < 1:
         return None
-    kept = np.arange(len(batches), 0, -1)
-    centred = batches - batches.mean()  # Sums of squares keep their digits.
-    sums, squares = (np.cumsum(part[::-1])[::-1] for part in (centred, centred**2))
-    errors = ((squares - sums**2 / kept) / kept**2)[: len(batches) - 1]
     best = int(errors.argmin())
     return best * BATCH if best <= half else None
+
+
+def mser5_errors(series: ArrayLike) -> NDArray[np.float64]:
+    """Return what MSER-5 minimises, for each number of batches that may be dropped; empty below two."""
+    values = np.asarray(series, dtype=np.float64)
+    batches = values[: len(values) // BATCH * BATCH].reshape(-1, BATCH).mean(axis=1)
+    kept = np.arange(len(batches), 0, -1)
+    centred = batches - batches.mean() if len(batches) else batches  # Sums of squares keep their digits.
+    sums, squares = (np.cumsum(part[::-1])[::-1] for part in (centred, centred**2))
+    return np.asarray(((squares - sums**2 / kept) / kept**2)[: max(len(batches) - 1, 0)])

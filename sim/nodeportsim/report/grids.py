@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nodeportsim.metrics.causes import cause as cause_of
 from nodeportsim.report.recovery import rows as lines_of_recovery
+from nodeportsim.report.where import rows as lines_of_where
 from nodeportsim.report.words import (
     NOTHING,
     QUANTILES,
@@ -52,6 +53,8 @@ def phases(summary: Summary) -> Grid:
     ]
     for key, name in QUANTILES.items():
         rows.append([f"latency {name}", *(duration(part["latency_s"].get(key)) for part in columns.values())])
+    if found := summary.get("control_variates"):
+        rows.append(["... with control variates", duration(found["latency_s.mean"])])
     return Grid(title, ["", *columns], rows)
 
 
@@ -116,6 +119,26 @@ def _value(value: float | None, limit: str) -> str:
     return seconds(value) if limit.endswith("s") else significant(value)
 
 
+def precision(summary: Summary) -> Grid:
+    """Widths asked for, and what they are; nothing where none was."""
+    found = summary.get("precision") or {"metrics": []}
+    rows = [
+        ["✓" if row["ok"] else "✗", row["name"], f"± {row['asked']}", _reached(row)]
+        for row in found["metrics"]
+    ]
+    title = f"Precision after {count(found['replications'])} replications" if rows else "Precision"
+    return Grid(title, ["", "metric", "asked", "reached"], rows)
+
+
+def _reached(row: Mapping[str, Any]) -> str:
+    half, estimate = row["half_width"], row["estimate"]
+    if half is None:
+        return NOTHING
+    if row["asked"].strip().endswith("%"):
+        return f"± {percent(half / abs(estimate))}" if estimate else NOTHING
+    return f"± {_value(half, row['asked'])}"
+
+
 def first_packet(summary: Summary) -> Grid:
     """How long establishing a connection takes."""
     times = summary["first_packet_s"]
@@ -168,6 +191,11 @@ def members(summary: Summary, kind: str) -> Grid:
     return Grid(f"{kind.capitalize()} by rank{more}", ["rank", "share", "connections", "requests"], rows)
 
 
+def where(summary: Summary) -> Grid:
+    """Which hops requests take, and when rules know a change."""
+    return Grid("Where requests go", ["", "mean of a run"], lines_of_where(summary))
+
+
 def milestones(summary: Summary) -> Grid:
     """When the control plane did what, mean over replications."""
     rows = [
@@ -187,10 +215,12 @@ def everything(summary: Summary) -> list[Grid]:
     made = [
         phases(summary),
         thresholds(summary),
+        precision(summary),
         failures(summary),
         recovery(summary),
         milestones(summary),
         balance(summary),
+        where(summary),
         first_packet(summary),
         stages(summary),
         saturation(summary),
@@ -226,6 +256,9 @@ def limits(summary: Summary) -> Iterator[str]:
                 reasons.setdefault(interval["reason"], []).append(f"{name} {QUANTILES[quantile]}")
     for reason, names in reasons.items():
         yield f"{', '.join(names)}: {reason}."
+    if how := summary["latency_s"]["mean"].get("method"):
+        mean = summary["latency_s"]["mean"]
+        yield f"latency mean: interval by {how}, {mean['batches']} of {mean['batch_s']} s in one run."
     if not summary["requests"]["failed"]:
         yield (
             "No failure was seen; what bounds the failed share is the number of replications, not that of "

@@ -44,12 +44,14 @@ def show(summary: Mapping[str, Any], folder: Path | None = None, *, file: IO[str
     console = Console(file=file, highlight=False, soft_wrap=False)
     console.width = min(console.width, 120) if console.is_terminal else COLUMNS
     console.print(Text.assemble((summary["provenance"]["scenario"], "bold"), "  ", grids.headline(summary)))
-    _print_grid(console, grids.phases(summary))
-    _print_grid(console, grids.failures(summary))
-    _print_grid(console, grids.recovery(summary))
-    _print_grid(console, grids.milestones(summary)._replace(title="Milestones, mean over replications"))
+    print_grid(console, grids.phases(summary))
+    print_grid(console, grids.failures(summary))
+    print_grid(console, grids.recovery(summary))
+    print_grid(console, grids.milestones(summary)._replace(title="Milestones, mean over replications"))
+    print_grid(console, grids.where(summary))
     _print_hottest(console, summary)
     _print_thresholds(console, grids.thresholds(summary))
+    print_grid(console, grids.precision(summary))
     console.print(Text.assemble(("why: ", "bold"), why(summary)))
     for sentence in summary["provenance"]["assumptions"]:
         console.print(Text.assemble(("assumed: ", "bold"), sentence))
@@ -64,7 +66,7 @@ def why(summary: Mapping[str, Any]) -> str:
     return str(sentence(summary))
 
 
-def _print_grid(console: Console, grid: Grid) -> None:
+def print_grid(console: Console, grid: Grid) -> None:
     """Print a table; long words fold rather than being cut off."""
     from rich import box
     from rich.table import Table
@@ -131,16 +133,14 @@ def as_markdown(summary: Mapping[str, Any]) -> str:
     """Write all tables as GitHub-flavoured Markdown."""
     lines = [f"# {_escaped(summary['provenance']['scenario'])}", "", _escaped(grids.headline(summary)), ""]
     for grid in grids.everything(summary):
-        align = [":--", *["--:"] * (len(grid.head) - 1)]
-        lines += [
-            f"## {_escaped(grid.title)}",
-            "",
-            _line(grid.head),
-            _line(align),
-            *map(_line, grid.rows),
-            "",
-        ]
+        lines += grid_markdown(grid)
     return "\n".join([*lines, f"Why: {_escaped(why(summary))}", ""])
+
+
+def grid_markdown(grid: Grid) -> list[str]:
+    """Write one table with its title, line by line."""
+    align = [":--", *["--:"] * (len(grid.head) - 1)]
+    return [f"## {_escaped(grid.title)}", "", _line(grid.head), _line(align), *map(_line, grid.rows), ""]
 
 
 def _line(cells: list[str]) -> str:

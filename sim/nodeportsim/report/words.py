@@ -39,6 +39,9 @@ METRICS = {
     "latency_s.p50": "median latency",
     "latency_s.p99": "p99 latency",
     "latency_s.mean": "mean latency",
+    "first_packet_s.p50": "median time to connect",
+    "first_packet_s.p99": "p99 time to connect",
+    "throughput_rps": "answers per second",
     "balance.pods.max_over_mean": "hottest pod over the mean",
     "balance.nodes.max_over_mean": "hottest node over the mean",
 }

@@ -34,6 +34,7 @@ MOST_VALUES = 1_000_000
 DEEPEST = 100
 LONGEST_KEY = 1024  # libyaml's own limit for a key without "?"
 _LONGEST_NUMBER = 64
+_LONGEST_INDENT = 100  # Beyond it an error shows no caret that could be followed.
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -52,10 +53,15 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The text of one file; ``file`` is its name as the user gave it."""
+    """The text of one file; ``file`` is its name as the user gave it.
+
+    Where it is a part of the file, `line` and `column` say where that begins, from 0.
+    """
 
     file: str
     text: str = field(repr=False)
+    line: int = 0
+    column: int = 0
 
     def at(self, line: int, column: int) -> Location:
         """Make a location; both counted from 0."""
@@ -64,7 +70,10 @@ class Source:
             start = end.end()
         end_of_line = _BREAK.search(self.text, start)
         text = self.text[start : end_of_line.start() if end_of_line else None]
-        return Location(file=self.file, line=line + 1, column=column + 1, text=text)
+        if line == 0 and self.column:
+            column += self.column
+            text = " " * min(self.column, _LONGEST_INDENT) + text
+        return Location(file=self.file, line=self.line + line + 1, column=column + 1, text=text)
 
     def at_offset(self, offset: int) -> Location:
         """Make the location of a character."""

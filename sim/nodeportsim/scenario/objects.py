@@ -8,78 +8,54 @@ kube-proxy has no rules for them) and Services without a TCP port.
 
 from __future__ import annotations
 
-import random
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
-from nodeportsim.errors import InputError, Location, RefusedError
-from nodeportsim.kube.cluster import Cluster, read_cluster
+from nodeportsim.errors import InputError
+from nodeportsim.kube.cluster import Cluster
 from nodeportsim.kube.endpointslice import Endpoint
-from nodeportsim.kube.ports import Registry
-from nodeportsim.kube.status import StatusError
-from nodeportsim.scenario.documents import Path, Source, locate
+from nodeportsim.kubeproxy.config import SCHEDULERS
+from nodeportsim.scenario.spec import NO_ZONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from nodeportsim.kube.cluster import Node, Pod
     from nodeportsim.kube.service import Service, ServicePort
+    from nodeportsim.kubeproxy.config import ProxyConfig
+    from nodeportsim.scenario.gather import Known
 
-_NAMED = re.compile(r"(?:document (?P<number>\d+)|(?P<title>\w+ \S+))(?: (?P<path>\S+))?")
-_STEP = re.compile(r"[^.\[\]]+")
-
-
-class Origin(NamedTuple):
-    """A document, and where it comes from."""
-
-    source: Source
-    number: int
-    document: Any
-    path: Path = ()
-
-    def at(self, path: str) -> Location | None:
-        """Find a field of the document, written as in ``spec.ports[0].port``."""
-        steps = (int(step) if step.isdecimal() else step for step in _STEP.findall(path))
-        return locate(self.source, self.number, (*self.path, *steps))
-
-    @property
-    def title(self) -> str:
-        """Kind and name, as `read_cluster` names documents in its errors; empty where they are unusable."""
-        metadata = self.document.get("metadata")
-        if not isinstance(metadata, dict):
-            return ""
-        kind, name = self.document.get("kind"), metadata.get("name")
-        return (
-            f"{kind} {name}" if kind == "Node" else f"{kind} {metadata.get('namespace') or 'default'}/{name}"
-        )
+_NAMED_AT_MOST = 10
 
 
-def scenario_fields(origins: Sequence[Origin], service: str | None) -> dict[str, Any]:
+def scenario_fields(known: Known, service: str | None) -> dict[str, Any]:
     """Describe a cluster and one of its Services in the words of a scenario file.
 
     Parameters
     ----------
-    origins
-        The documents; lists are looked into.
+    known
+        What the documents say.
     service
         ``NAMESPACE/NAME`` of the Service; None where only one can carry NodePort traffic.
 
     Raises
     ------
-    RefusedError
-        The API server would refuse a Service; located.
     InputError
-        A document cannot be used (located), or the choice of the Service is open.
+        The choice of the Service is open, or it is not simulated.
     """
-    cluster = read_objects(origins)
+    cluster = known.cluster
     chosen = _chosen(cluster, service)
     port = next(port for port in chosen.ports if port.protocol == "TCP")
     assumed: list[str] = []
     fields: dict[str, Any] = {"name": chosen.name, "cluster": _nodes(cluster, assumed)}
+    if known.proxy:
+        _configure(known.proxy, fields["cluster"], assumed)
     has_slices = "EndpointSlice" in cluster.kinds
+    selected = _selected(cluster, chosen)
     fields["service"] = _service(chosen, port)
-    fields["pods"] = {}
-    endpoints = cluster.endpoints(chosen, port.name) if has_slices else _selected(cluster, chosen)
+    fields["pods"] = _containers(selected, assumed)
+    endpoints = cluster.endpoints(chosen, port.name) if has_slices else tuple(map(_endpoint, selected))
     if endpoints or has_slices:
         fields["service"]["replicas"] = len(endpoints)
         fields["pods"]["placement"] = _placement(endpoints, fields["cluster"], assumed)
@@ -90,7 +66,8 @@ def scenario_fields(origins: Sequence[Origin], service: str | None) -> dict[str,
     fields["cluster"]["background"] = _background(cluster, chosen)
     _enter(chosen, fields, assumed)
     if cluster.ignored:
-        assumed.append(f"ignored: {', '.join(cluster.ignored[:10])}{' ...' if cluster.ignored[10:] else ''}")
+        kinds = Counter(title.partition(" ")[0] for title in cluster.ignored)
+        assumed.append(f"ignored: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}")
     return fields | {"assumptions": assumed}
 
 
@@ -127,57 +104,6 @@ def _recount(counted: dict[str, int] | None, background: object) -> None:
         background["nodePorts"] = min(services, counted["nodePorts"])
 
 
-def read_objects(origins: Sequence[Origin]) -> Cluster:
-    """Read the objects; lists are looked into. Errors as of `scenario_fields`."""
-    flat = [item for origin in origins for item in _flat(origin)]
-    _create([item for item in flat if item.document.get("kind") == "Service"])
-    return _read(flat)
-
-
-def _flat(origin: Origin) -> Iterator[Origin]:
-    """Look into a list; what is no usable list is left to `read_cluster` to complain about."""
-    kind, items = origin.document.get("kind"), origin.document.get("items")
-    if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list):
-        for n, item in enumerate(items):
-            below = origin._replace(document=item, path=(*origin.path, "items", n))
-            if not isinstance(item, dict):
-                raise InputError("must be a Kubernetes object", got=item, location=below.at(""))
-            yield from _flat(below)
-    else:
-        yield origin
-
-
-def _create(services: Sequence[Origin]) -> None:
-    """Create the Services that no API server has seen yet; those that ask for a port go first."""
-    registry = Registry(rng=random.Random(0))  # noqa: S311  no secret; the ports drawn are not used
-    new = [item for item in services if "resourceVersion" not in (_mapping(item.document.get("metadata")))]
-    for item in sorted(new, key=lambda item: "nodePort" not in str(item.document.get("spec"))):
-        try:
-            registry.create(item.document)
-        except StatusError as error:
-            raise RefusedError(error.message, location=item.at(error.path)) from None
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _read(flat: Sequence[Origin]) -> Cluster:
-    """Read the cluster; an error gets the place of the document and field that it names."""
-    try:
-        return read_cluster(item.document for item in flat)
-    except InputError as error:
-        match = _NAMED.match(error.field or "")
-        if match is None:
-            raise
-        named = (item for item in flat if item.title == match["title"])
-        origin = flat[int(match["number"]) - 1] if match["number"] else next(named, flat[0])
-        place = origin.at(match["path"] or "")
-        raise InputError(
-            error.rule, field=error.field, got=error.got, hint=error.hint, location=place
-        ) from None
-
-
 def _chosen(cluster: Cluster, name: str | None) -> Service:
     """Choose the Service under study."""
     if name is not None:
@@ -198,6 +124,17 @@ def _chosen(cluster: Cluster, name: str | None) -> Service:
     names = [f"{service.namespace}/{service.name}" for service in entered or able]
     hint = f"choose from: {', '.join(sorted(names))}"
     raise InputError(f"must be given: {what}", field="--service", hint=hint)
+
+
+def candidates(cluster: Cluster) -> list[tuple[Service, int, str]]:
+    """List every Service, how many usable endpoints its ports have, and why it is not simulated, if so."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for port in cluster.ports:
+        counts[port.service.namespace, port.service.name] += len(port.usable)
+    return [
+        (service, counts[service.namespace, service.name], _not_simulated(service))
+        for service in cluster.services
+    ]
 
 
 def _not_simulated(service: Service) -> str:
@@ -223,14 +160,14 @@ def _nodes(cluster: Cluster, assumed: list[str]) -> dict[str, Any]:
     fields = _named([node.name for node in nodes], [node.zone for node in nodes])
     fields |= _sized(nodes, assumed)
     if down := [node.name for node in nodes if not node.ready]:
-        assumed.append(f"not ready in the dump, ready here: {', '.join(down[:10])}")
+        assumed.append(f"not ready in the dump, ready here: {', '.join(down[:_NAMED_AT_MOST])}")
     return fields
 
 
 def _named(names: list[str], zones: list[str | None]) -> dict[str, Any]:
     fields: dict[str, Any] = {"nodes": len(names), "nodeNames": names}
     if any(zones):
-        fields["nodeZones"] = [zone or "none" for zone in zones]
+        fields["nodeZones"] = [zone or NO_ZONE for zone in zones]
     if (count := len(set(fields.get("nodeZones", [])))) > 1:
         fields |= {"zones": count, "network": {"topology": "zones"}}
     return fields
@@ -239,15 +176,19 @@ def _named(names: list[str], zones: list[str | None]) -> dict[str, Any]:
 def _sized(nodes: Sequence[Node], assumed: list[str]) -> dict[str, Any]:
     """Give all nodes the size and version of the least of them."""
     fields: dict[str, Any] = {}
-    if cores := sorted({node.cores for node in nodes if node.cores}):
-        fields["cores"] = cores[0]
+    cores = Counter(sorted(node.cores for node in nodes if node.cores))
+    if cores:
+        fields["cores"] = next(iter(cores))
     versions = {
         node.kubernetes_version for node in nodes if re.fullmatch(r"1\.\d{1,2}", node.kubernetes_version)
     }
     if versions:
         fields["kubernetesVersion"] = min(versions, key=lambda version: int(version[2:]))
-    if len(cores) > 1 or len(versions) > 1:
-        assumed.append("nodes differ in cores or version: all are taken as the least of them")
+    if len(cores) > 1:
+        sizes = ", ".join(f"{count} with {number}" for number, count in cores.items())
+        assumed.append(f"nodes differ in cores ({sizes}): all are taken as the least of them")
+    if len(versions) > 1:
+        assumed.append(f"nodes differ in version ({', '.join(sorted(versions))}): the oldest is taken")
     return fields
 
 
@@ -260,6 +201,8 @@ def _service(service: Service, port: ServicePort) -> dict[str, Any]:
         "ports": len(service.ports),
         "externalTrafficPolicy": service.external_traffic_policy or None,
         "internalTrafficPolicy": service.internal_traffic_policy,
+        "trafficDistribution": service.traffic_distribution,
+        "topologyMode": service.topology_mode or None,
         "sessionAffinity": service.session_affinity,
         "affinityTimeoutSeconds": service.affinity_timeout_s,
         "healthCheckNodePort": service.health_check_node_port or None,
@@ -267,21 +210,66 @@ def _service(service: Service, port: ServicePort) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _selected(cluster: Cluster, service: Service) -> tuple[Endpoint, ...]:
-    """Make endpoints of the pods a Service selects, as the EndpointSlice controller would."""
+def _selected(cluster: Cluster, service: Service) -> tuple[Pod, ...]:
+    """Find the pods a Service selects, as the EndpointSlice controller would."""
     wanted = set(service.selector)
-
-    def is_selected(pod: Pod) -> bool:
-        own = pod.namespace == service.namespace and pod.ip is not None
-        return bool(wanted) and own and wanted <= set(pod.labels)
-
     return tuple(
-        Endpoint(
-            address=pod.ip or "", port=0, node=pod.node, pod=pod.name, ready=pod.ready, serving=pod.ready
-        )
+        pod
         for pod in cluster.pods
-        if is_selected(pod)
+        if wanted and pod.namespace == service.namespace and pod.ip is not None and wanted <= set(pod.labels)
     )
+
+
+def _endpoint(pod: Pod) -> Endpoint:
+    return Endpoint(
+        address=pod.ip or "", port=0, node=pod.node, pod=pod.name, ready=pod.ready, serving=pod.ready
+    )
+
+
+def _containers(pods: Sequence[Pod], assumed: list[str]) -> dict[str, Any]:
+    """Say what the pods declare of their end and of their probe; where they differ, the first one counts."""
+    declared = [_declared(pod) for pod in pods]
+    if any(each != declared[0] for each in declared[1:]):
+        assumed.append("pods differ in grace period, preStop or readiness probe: the first one's is taken")
+    return declared[0] if declared else {}
+
+
+def _declared(pod: Pod) -> dict[str, Any]:
+    fields: dict[str, Any] = {"terminationGracePeriodSeconds": pod.termination_grace_period_s}
+    sleeps_s = [each.pre_stop_s for each in pod.containers if each.pre_stop_s is not None]
+    if sleeps_s:
+        fields["preStop"] = f"{max(sleeps_s)}s"
+    probe = next((each.readiness_probe for each in pod.containers if each.readiness_probe), None)
+    if probe:
+        fields["readinessProbe"] = {
+            "period": f"{probe.period_s}s",
+            "timeout": f"{probe.timeout_s}s",
+            "failureThreshold": probe.failure_threshold,
+            "successThreshold": probe.success_threshold,
+        }
+    return fields
+
+
+def _configure(config: ProxyConfig, cluster: dict[str, Any], assumed: list[str]) -> None:
+    """Take over what kube-proxy's configuration says of rules, syncs and tables."""
+    cluster["proxy"] = {
+        "mode": config.mode,
+        "minSyncPeriod": f"{config.min_sync_period_s:g}s",
+        "syncPeriod": f"{config.sync_period_s:g}s",
+        "localhostNodePorts": config.localhost_node_ports,
+    }
+    if config.mode == "ipvs" and config.scheduler in SCHEDULERS:
+        cluster["proxy"]["scheduler"] = config.scheduler
+    elif config.mode == "ipvs":
+        assumed.append(f"ipvs scheduler {config.scheduler} is not simulated: rr is")
+    cores = cluster.get("cores")
+    if cores and (most := config.conntrack_max(cores, cluster.get("kubernetesVersion", "1.36"))):
+        cluster["conntrack"] = {"max": most}
+    elif not config.conntrack_per_core:
+        assumed.append("conntrack.maxPerCore is 0: the kernel's own limit holds, which nothing here tells")
+    if config.node_port_addresses:
+        ranges = ", ".join(config.node_port_addresses)
+        assumed.append(f"nodePortAddresses {ranges}: clients are taken to use addresses among them")
 
 
 def _placement(
@@ -300,7 +288,9 @@ def _placement(
         for end in endpoints
     ]
     if outside := [str(pod["name"]) for pod in placed if pod["node"] is None]:
-        assumed.append(f"on no node that is given, so outside the cluster: {', '.join(outside[:10])}")
+        assumed.append(
+            f"on no node that is given, so outside the cluster: {', '.join(outside[:_NAMED_AT_MOST])}"
+        )
     return placed
 
 

@@ -107,16 +107,19 @@ Positive = Annotated[int, Field(ge=1, le=10_000_000)]
 
 _NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 _LIMIT = r"^\s*(<|<=|>|>=)\s*[0-9][0-9_.]*([eE][+-]?[0-9]+)?\s*[a-zµ%]*\s*$"
+_WIDTH = r"^\s*[0-9][0-9_.]*([eE][+-]?[0-9]+)?\s*[a-zµ%]*\s*$"
 _VERSION = r"^1\.[0-9]{1,2}$"
 _FUNCTION = r"^[^:]+\.py:[A-Za-z_]\w*$"
 PATTERNS = {  # What a pattern means to people.
     _NAME: "a name: letters, digits, and . _ - between them",
     _LIMIT: 'a limit such as "<50ms" or "<=0.5%"',
+    _WIDTH: 'a half-width such as "2%" of the estimate or "1ms"',
     _VERSION: 'a Kubernetes version such as "1.36"',
     _FUNCTION: "a file and a name in it, such as policies.py:power_of_two",
 }
 Name = Annotated[str, Field(max_length=253, pattern=_NAME)]  # It may become part of a folder's name.
 Limit = Annotated[str, Field(max_length=40, pattern=_LIMIT)]
+Width = Annotated[str, Field(max_length=40, pattern=_WIDTH)]
 Version = Annotated[str, Field(pattern=_VERSION)]
 Function = Annotated[str, Field(pattern=_FUNCTION)]
 

@@ -31,8 +31,12 @@ from nodeportsim.scenario.quantities import (
     Rate,
     Ratio,
     Version,
+    Width,
     check_known,
 )
+
+NO_ZONE = "none"
+"""Zone of a node that is in none, where others are in some."""
 
 Mode = Literal["iptables", "ipvs", "nftables"]
 
@@ -161,9 +165,20 @@ class Service(Spec):
     replicas: Annotated[int, Field(ge=0, le=150_000)] = 3
     external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
     internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    traffic_distribution: Literal["PreferClose", "PreferSameZone", "PreferSameNode"] | None = Field(
+        None, description="hints that keep policy Cluster in the zone, or on the node, of the entry"
+    )
+    topology_mode: Literal["Disabled", "Auto"] = Field(
+        "Disabled", description="the annotation service.kubernetes.io/topology-mode; goes before the field"
+    )
     session_affinity: Literal["None", "ClientIP"] = "None"
     affinity_timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = 10800
     health_check_node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+
+    @property
+    def asks_for_hints(self) -> bool:
+        """Whether the EndpointSlice controller writes topology hints."""
+        return self.topology_mode == "Auto" or self.traffic_distribution is not None
 
 
 class Placement(Spec):
@@ -256,6 +271,10 @@ class Run(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     warmup_s: Duration | None = Field(None, description="default: MSER-5 without events, none with")
     drain_s: Duration | None = Field(None, description="default: the longest deadline")
+    precision: dict[str, Width] = Field(
+        default_factory=dict, description="make further replications until intervals are so narrow"
+    )
+    max_replications: Annotated[int, Field(ge=1, le=100_000)] = Field(1000, description="with precision")
     uncertainty: bool = Field(False, description="draw each replication's prices from the profile's errors")
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -48,8 +48,8 @@ class Axis:
 
     Parameters
     ----------
-    path
-        As it was written.
+    path, written
+        Its path, and all of it, as it was written.
     texts
         Its values as ``--set`` takes them; empty for a range.
     range
@@ -59,6 +59,7 @@ class Axis:
     """
 
     path: str
+    written: str = ""
     texts: tuple[str, ...] = ()
     range: Range | None = None
     is_text: bool = False
@@ -100,7 +101,7 @@ def parse_vary(words: Sequence[str]) -> tuple[Axis, ...]:
         field, place = field_of(path, option="--vary")
         if (name := dotted(place)) in axes:
             raise InputError("is varied twice", field=f"--vary {path}", hint=f"first as {axes[name].path}")
-        axes[name] = _axis(path, text, field)
+        axes[name] = replace(_axis(path, text, field), written=f"{path}={text}")
     return tuple(axes.values())
 
 

@@ -16,6 +16,7 @@ from nodeportsim.theory import balance, failure, limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nodeportsim.kubeproxy.sync import SyncKind
     from nodeportsim.scenario.clients import Clients
     from nodeportsim.scenario.profile import Profile
     from nodeportsim.scenario.spec import Scenario
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Share = Callable[[float], float]
 
 GRACE_50_SINCE = 32  # Kubernetes 1.32: node-monitor-grace-period 50 s instead of 40 s (kubernetes#126287).
+EVEN_ENTRIES = ("dns-round-robin", "random", "balancer")  # By which no node gets more than another.
 JITTER_MEAN = {"none": 1.0, "equal": 0.75, "full": 0.5}
 
 
@@ -33,7 +35,7 @@ def closed_forms(scenario: Scenario) -> dict[str, float]:
     if scenario.events:
         return _failure(scenario)
     if scenario.clients[0].connections.reuse == "none":
-        return _rules(scenario) | _conntrack(scenario)
+        return _rules(scenario) | _routes(scenario) | _sticky(scenario) | _conntrack(scenario)
     return _balance(scenario)
 
 
@@ -90,6 +92,33 @@ def _rules(scenario: Scenario) -> dict[str, float]:
     return {"rules_s": entry_s + profile.pod_connect_s + _elsewhere_ratio(scenario) * peer_s}
 
 
+def _sticky(scenario: Scenario) -> dict[str, float]:
+    """Balls in bins again: with ClientIP affinity and one entry node each *address* is thrown on a pod."""
+    group, service = scenario.clients[0], scenario.service
+    one = group.entry.policy == "first" and scenario.cluster.proxy.mode != "ipvs"
+    if service.session_affinity != "ClientIP" or not one or service.external_traffic_policy != "Cluster":
+        return {}
+    return {"balance.pods.idle": balance.idle_mean(group.count, service.replicas)}
+
+
+def _routes(scenario: Scenario) -> dict[str, float]:
+    """Hops between nodes, and what a node without a pod loses under policy Local, where entries are even.
+
+    Cluster: a pod is as likely on any node as that has pods, so of n nodes (n - 1) / n of the requests hop,
+    whatever the placement. Local: none, but what enters a node without a pod is dropped.
+    """
+    service, entry = scenario.service, scenario.clients[0].entry.policy
+    places = scenario.placement
+    usual = service.type != "ClusterIP" and all(pod.ready and pod.node for pod in places)
+    if not places or not usual or service.asks_for_hints or entry not in EVEN_ENTRIES:
+        return {}
+    if service.external_traffic_policy == "Cluster":
+        return {"routes.other_node_ratio": _elsewhere_ratio(scenario)}
+    empty = 1 - len({pod.node for pod in places}) / scenario.cluster.nodes
+    known = {} if entry == "balancer" or scenario.clients[0].retry.attempts > 1 else {"failed_ratio": empty}
+    return {"routes.other_node_ratio": 0.0, **known}
+
+
 def _prices(scenario: Scenario, profile: Profile, packet: str) -> limits.Prices:
     """Take a mode's prices at one node: no end hosts, nothing cold."""
     from nodeportsim.scenario.profile import mode_key
@@ -107,6 +136,15 @@ def _prices(scenario: Scenario, profile: Profile, packet: str) -> limits.Prices:
         node_ports_rule_s=prices.node_port_match_hot_ns.value * 1e-9,
         endpoint_rule_s=prices.statistic_ns.value * 1e-9,
     )
+
+
+def sync_s(scenario: Scenario, kind: SyncKind) -> float:
+    """Give the duration of one sync of a node's kube-proxy, as the profile prices it."""
+    from nodeportsim.engine.rules import Rules
+    from nodeportsim.scenario.profile import load_profile
+
+    rules = Rules(scenario, load_profile(scenario.cluster.profile))
+    return float(rules.sync_s(scenario.service.replicas, kind))
 
 
 def _elsewhere_ratio(scenario: Scenario) -> float:

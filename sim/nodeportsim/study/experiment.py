@@ -55,7 +55,7 @@ class Panel(Spec):
     Parameters
     ----------
     metric
-        A metric of the table; with `Curve.x` ``second``, one of `nodeportsim.study.findings.BY_SECOND`.
+        A metric of the table; with `Curve.x` ``second``, one of `nodeportsim.study.seconds.BY_SECOND`.
     scale
         Factor from the table's SI unit to the figure's.
     where

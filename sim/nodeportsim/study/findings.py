@@ -16,21 +16,20 @@ from nodeportsim.errors import InputError
 from nodeportsim.metrics.intervals import (
     ANY,
     POSITIVE,
-    SHARE,
     Estimate,
     mean_interval,
     paired_difference,
-    ratio_interval,
 )
 from nodeportsim.metrics.recovery import before_ratio
-from nodeportsim.metrics.uncertainty import widened, with_prices
+from nodeportsim.metrics.uncertainty import widened
 from nodeportsim.study.design import coordinate
-from nodeportsim.study.expected import closed_forms, failing_after
+from nodeportsim.study.expected import closed_forms, failing_after, sync_s
 from nodeportsim.study.phases import phase_table
 from nodeportsim.study.run import MEASURES, compare
+from nodeportsim.study.seconds import BY_SECOND, by_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -116,6 +115,7 @@ def digest(experiment: Experiment, cell: Cell, outcome: Outcome) -> Digest:
     known = closed_forms(scenario)
     rows = [*flattened(outcome.summary), *per_run(values, plain)]
     drawn = {panel.metric for curve in experiment.figures if curve.x == SECOND for panel in curve.panels}
+    drawn |= {f"{name}.even" for name in drawn} & BY_SECOND.keys()
     _assert_drawable(experiment, cell, {row["metric"] for row in rows})
     return Digest(
         cell=cell,
@@ -193,6 +193,12 @@ def _rules_s(r: Replication, _: Scenario) -> float:
     return float(r.stage_sum_ns[:, STAGES.index("rules")].sum()) * 1e-9 / max(r.succeeded, 1)
 
 
+def _newborns(r: Replication, _: Scenario) -> float:
+    """Share of the requests of the last quarter that pods made within the run answered."""
+    new, served = r.newborns[len(r.timeline) * 3 // 4 : len(r.timeline), :2].sum(axis=0)
+    return float(new / max(served, 1))
+
+
 def _saturated(r: Replication, scenario: Scenario) -> float:
     """1 where the pod with the most connections is offered at least what its workers can do, else 0."""
     offered = sum(group.rate_rps for group in scenario.clients) * scenario.pods.service_time.mean_s
@@ -205,10 +211,15 @@ PER_RUN: dict[str, Callable[[Replication, Scenario], float]] = {
     "before_ratio": lambda r, _: before_ratio(r),
     "rules_s": _rules_s,
     "conntrack_peak": lambda r, _: float(r.conntrack_peak.max()),
+    "newborns_ratio": _newborns,
+    "sync_partial_s": lambda _, scenario: sync_s(scenario, "partial"),
+    "sync_full_s": lambda _, scenario: sync_s(scenario, "full"),
     "saturated_ratio": _saturated,
 }
 """Metrics taken within a replication, mean and interval over replications. `conntrack_peak`: entries on the
-node that ever had most. `saturated_ratio`: share of the replications."""
+node that ever had most. `newborns_ratio`: of the last quarter's requests, by pods made within the run.
+`saturated_ratio`: share of the replications. `sync_partial_s`, `sync_full_s`: what
+the profile says one sync of a node's kube-proxy takes."""
 
 
 def per_run(values: Mapping[str, list[float]], nominal: Mapping[str, list[float]]) -> Iterator[Row]:
@@ -307,44 +318,11 @@ def _seconds(panel: Panel, drawn: Sequence[Digest]) -> Iterator[Point]:
             continue
         fault_s = int(min((event.at_s for event in d.scenario.events), default=0.0))
         failing = failing_after(d.scenario) if panel.metric == "failed_ratio" else None
+        even = d.seconds.get(f"{panel.metric}.even")
         for second, value in enumerate(d.seconds[panel.metric]):
             after_s = second - fault_s
-            yield d, after_s, value, failing(after_s + 0.5) if failing and after_s >= 0 else None
-
-
-def _failed_by_second(replications: Iterable[Replication]) -> list[Estimate]:
-    tables = [r.timeline for r in replications]
-    return [
-        ratio_interval([t[second, 2:].sum() for t in tables], [t[second, 0] for t in tables], SHARE)
-        for second in range(min(map(len, tables)))
-    ]
-
-
-def _latency_by_second(replications: Iterable[Replication]) -> list[Estimate]:
-    runs = list(replications)
-    return [
-        ratio_interval(
-            [r.second_latency_ns[second] * np.float64(1e-9) for r in runs],
-            [r.timeline[second, 1] for r in runs],
-        )
-        for second in range(min(len(r.timeline) for r in runs))
-    ]
-
-
-BY_SECOND = {"failed_ratio": _failed_by_second, "latency_mean_s": _latency_by_second}
-"""Metrics over the second of intended arrival: failed share of the offered requests, mean latency of those
-that succeeded."""
-
-
-def by_second(name: str, outcome: Outcome) -> list[Estimate]:
-    """Give a metric of `BY_SECOND`; where prices were drawn its intervals hold what is not known of them."""
-
-    def rows(runs: Any) -> list[Row]:
-        return [{name: value.as_dict()} for value in BY_SECOND[name](runs)]
-
-    if not outcome.nominal:
-        return BY_SECOND[name](outcome.replications)
-    return [Estimate(**row[name]) for row in with_prices(rows, outcome.replications, outcome.nominal)]
+            closed = failing(after_s + 0.5) if failing and after_s >= 0 else None
+            yield d, after_s, value, even[second].estimate if even else closed
 
 
 def _paired(paired: Paired, digests: Sequence[Digest]) -> pd.DataFrame:

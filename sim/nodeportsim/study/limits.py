@@ -19,6 +19,9 @@ REQUEST_CPU_S = {"compiled": 0.4e-6, "simpy": 53e-6}
 """CPU time of a request with its own connection on a server core: one over the rates of `new connection` in
 results/benchmarks/ratios.json and of SimPy in start.json, rounded up. Only the order counts."""
 
+REPLICATION_CPU_S = 0.02
+"""CPU time of building a small world and reading it again. Only the order counts."""
+
 LONGEST_CPU_S = 24 * 3600.0
 MOST_BYTES = 4 * 2**30
 
@@ -39,9 +42,16 @@ def expected_requests(scenario: Scenario) -> float:
     return _runs(scenario) * sum(_offered(group, scenario) for group in scenario.clients)
 
 
+def expected_cpu_s(scenario: Scenario, engine: Engine) -> float:
+    """Estimate the CPU time of all replications; coarse, and rather too little."""
+    return expected_requests(scenario) * REQUEST_CPU_S[engine] + _runs(scenario) * REPLICATION_CPU_S
+
+
 def _runs(scenario: Scenario) -> int:
-    """Count the runs: with drawn prices, each replication runs at the profile's values too."""
-    return scenario.run.replications * (1 + scenario.run.uncertainty)
+    """Count the runs, at most: with drawn prices, each replication runs at the profile's values too."""
+    run = scenario.run
+    most = run.max_replications if run.precision else run.replications
+    return most * (1 + run.uncertainty)
 
 
 def _offered(group: Clients, scenario: Scenario) -> float:

@@ -29,23 +29,30 @@ def scenario_sha256(scenario: Scenario) -> str:
     return _sha256(scenario.model_dump(mode="json"))
 
 
+def profile_sha256(profile: Profile) -> str:
+    """Hash a profile's prices in the same way."""
+    return _sha256(profile.model_dump(mode="json"))
+
+
 def _sha256(value: Any) -> str:
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def provenance(scenario: Scenario, profile: Profile, engine: str, warmup_s: float) -> dict[str, Any]:
-    """Collect what reproduces a run, and what it takes for granted."""
+def provenance(
+    scenario: Scenario, profile: Profile, engine: str, warmup_s: float, replications: int | None = None
+) -> dict[str, Any]:
+    """Collect what reproduces a run, and what it takes for granted; `replications` where more were made."""
     return {
         "scenario": scenario.name,
         "scenario_sha256": scenario_sha256(scenario),
         "mode": scenario.cluster.proxy.mode,
         "syn_schedule": ", ".join(dict.fromkeys(group.syn_schedule for group in scenario.clients)),
         "profile": profile.name,
-        "profile_sha256": _sha256(profile.model_dump(mode="json")),
+        "profile_sha256": profile_sha256(profile),
         "version": version("nodeportsim"),
         "seed": scenario.run.seed,
-        "replications": scenario.run.replications,
+        "replications": replications or scenario.run.replications,
         "warmup_s": warmup_s,
         "engine": engine,
         "libraries": {name: version(name) for name in LIBRARIES},

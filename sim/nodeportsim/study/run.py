@@ -15,7 +15,9 @@ from nodeportsim.errors import InputError, NodePortSimError
 from nodeportsim.metrics.compare import TOTALS
 from nodeportsim.metrics.compare import compare as compare_replications
 from nodeportsim.metrics.timeline import SUCCEEDED, mser5
+from nodeportsim.study.control import controlled_latency
 from nodeportsim.study.limits import assert_bounded, expected_requests
+from nodeportsim.study.precision import Watch
 from nodeportsim.study.provenance import provenance, scenario_sha256
 from nodeportsim.study.uncertainty import sample
 
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
 
 INTERPRETED_REQUESTS = 50_000
 """Up to here a run is interpreted if the kernel has not been compiled yet: at some 15,000 requests/s it ends
-long before the half minute that a cold compilation takes. The numbers are the same."""
+long before the minute that a cold compilation takes. The numbers are the same."""
+
+TRACED = 2_000
+"""So many requests of each replication, the first to end, say where they went (`metrics.routes`)."""
 
 MEASURES = TOTALS
 """What can be measured in one replication, by name."""
@@ -56,6 +61,8 @@ class Outcome:
     nominal
         With ``run.uncertainty``, where each replication had prices of its own: the same ones at the profile's
         values.
+    pilot_latency_s
+        Mean latency in each second of the first run, where MSER-5 looked at it to find the warm-up.
     """
 
     scenario: Scenario
@@ -63,6 +70,7 @@ class Outcome:
     warmup_s: float
     summary: dict[str, Any]
     nominal: tuple[Replication, ...] = ()
+    pilot_latency_s: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         """Paste back: a run is a function of its scenario."""
@@ -71,9 +79,12 @@ class Outcome:
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Tidy tables by name, a unit in the name of each column that has one."""
-        from nodeportsim.metrics.tables import tables
+        from nodeportsim.metrics.tables import tables, warm_up
 
-        return tables(self.replications)
+        found = tables(self.replications)
+        if self.pilot_latency_s:
+            found["warm_up"] = warm_up(self.pilot_latency_s, self.replications, self.warmup_s)
+        return found
 
 
 DEFAULT: Engine = "compiled"
@@ -115,38 +126,83 @@ def run(
 
     parse(scenario.thresholds)  # A misspelt one is worth knowing before the work.
     chosen = choose_engine(scenario, engine)
-    assert_bounded(scenario, chosen)
     profile = load_profile(scenario.cluster.profile)
-    count = scenario.run.replications
-    tasks = _tasks(scenario, profile)
-    pilot, warmup_s = _warm_up(scenario, chosen, tasks[0])
-    done: list[Replication] = []
-    for replication in _replications(scenario, chosen, jobs, warmup_s, pilot, tasks):
-        assert_conserved(replication, scenario)
-        done.append(replication)
-        if progress:
-            progress(len(done), len(tasks))
-    replications, nominal = tuple(done[:count]), tuple(done[count:])
+    runs = replicate(scenario, profile, engine=chosen, jobs=jobs, progress=progress)
     return Outcome(
         scenario=scenario,
-        replications=replications,
-        warmup_s=warmup_s,
+        replications=runs.replications,
+        warmup_s=runs.warmup_s,
         # Not `chosen`: a summary does not depend on what has been compiled before.
-        summary=_summary(scenario, profile, replications, nominal, engine or DEFAULT, warmup_s),
-        nominal=nominal,
+        summary=_summary(scenario, profile, runs, engine or DEFAULT),
+        nominal=runs.nominal,
+        pilot_latency_s=runs.pilot_latency_s,
     )
 
 
-def _tasks(scenario: Scenario, profile: Profile) -> list[Task]:
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """The replications of a scenario, before anything is made of them; fields as in `Outcome`.
+
+    Parameters
+    ----------
+    precision
+        Where a precision was asked for: what the summary says of it.
+    """
+
+    replications: tuple[Replication, ...]
+    warmup_s: float
+    nominal: tuple[Replication, ...] = ()
+    pilot_latency_s: tuple[float, ...] = ()
+    precision: dict[str, Any]
+
+
+def replicate(
+    scenario: Scenario,
+    profile: Profile,
+    *,
+    engine: Engine,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Runs:
+    """Run all replications of a scenario and check their books; arguments and errors as in `run`."""
+    watch = Watch(scenario.run)
+    assert_bounded(scenario, engine)
+    pilot, warmup_s, pilot_latency_s = _warm_up(scenario, engine, _tasks(scenario, profile, range(1))[0])
+    own: list[Replication] = []
+    nominal: list[Replication] = []
+    for size in watch.sizes:
+        numbers = range(len(own), size)
+        tasks = _tasks(scenario, profile, numbers)
+        done: list[Replication] = []
+        for replication in _replications(scenario, engine, jobs, warmup_s, pilot, tasks):
+            assert_conserved(replication, scenario)
+            done.append(replication)
+            if progress:
+                progress(len(own) + len(nominal) + len(done), len(own) + len(nominal) + len(tasks))
+        own, nominal, pilot = own + done[: len(numbers)], nominal + done[len(numbers) :], None
+        if watch.enough(own, nominal):
+            break
+    return Runs(
+        replications=tuple(own),
+        warmup_s=warmup_s,
+        nominal=tuple(nominal),
+        pilot_latency_s=pilot_latency_s,
+        precision=watch.summary(len(own)),
+    )
+
+
+def _tasks(scenario: Scenario, profile: Profile, numbers: range) -> list[Task]:
     """List the runs by number and prices: first any with drawn prices, then at the profile's values."""
-    plain = [(number, profile) for number in range(scenario.run.replications)]
+    plain = [(number, profile) for number in numbers]
     if not scenario.run.uncertainty:
         return plain
     return [(number, sample(scenario, profile, number)) for number, _ in plain] + plain
 
 
-def _warm_up(scenario: Scenario, engine: Engine, first: Task) -> tuple[Replication | None, float]:
-    """Decide what to leave out as warm-up; give the pilot too, where one ran and lost nothing.
+def _warm_up(
+    scenario: Scenario, engine: Engine, first: Task
+) -> tuple[Replication | None, float, tuple[float, ...]]:
+    """Decide what to leave out as warm-up; give the pilot, where one ran and lost nothing, and its series.
 
     What is declared counts. With events nothing is left out. Else MSER-5 on the mean latency of each second
     of the first run decides; a pilot that never settles, is too short to tell or has seconds without an
@@ -155,12 +211,15 @@ def _warm_up(scenario: Scenario, engine: Engine, first: Task) -> tuple[Replicati
     from nodeportsim.engine.simulate import simulate
 
     if scenario.run.warmup_s is not None or scenario.events:
-        return None, scenario.run.warmup_s or 0.0
+        return None, scenario.run.warmup_s or 0.0, ()
     number, prices = first
-    pilot = simulate(scenario, number, engine=engine, profile=prices, warmup_s=0.0)
+    pilot = simulate(scenario, number, engine=engine, profile=prices, warmup_s=0.0, trace=TRACED)
     answered = pilot.timeline[:, SUCCEEDED]
-    dropped_s = mser5(pilot.second_latency_ns / answered) if answered.all() else None
-    return (None, float(dropped_s)) if dropped_s else (pilot, 0.0)
+    if not answered.all():
+        return pilot, 0.0, ()
+    series = pilot.second_latency_ns / answered
+    dropped_s = mser5(series) or 0
+    return None if dropped_s else pilot, float(dropped_s), tuple((series * 1e-9).tolist())
 
 
 def _replications(
@@ -179,7 +238,7 @@ def _replications(
     left = tasks[int(pilot is not None) :]
     if min(jobs, len(left)) <= 1:
         for number, prices in left:
-            yield simulate(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s)
+            yield simulate(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s, trace=TRACED)
         return
     from joblib import Parallel, delayed
 
@@ -187,7 +246,7 @@ def _replications(
     prefer = "threads" if engine == "compiled" else "processes"
     parallel = Parallel(n_jobs=jobs, prefer=prefer, return_as="generator", batch_size=1)
     yield from parallel(
-        delayed(simulate)(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s)
+        delayed(simulate)(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s, trace=TRACED)
         for number, prices in left
     )
 
@@ -220,22 +279,30 @@ def assert_conserved(replication: Replication, scenario: Scenario) -> None:
         )
 
 
-def _summary(
-    scenario: Scenario,
-    profile: Profile,
-    replications: Sequence[Replication],
-    nominal: Sequence[Replication],
-    engine: Engine,
-    warmup_s: float,
-) -> dict[str, Any]:
+def _summary(scenario: Scenario, profile: Profile, runs: Runs, engine: Engine) -> dict[str, Any]:
     from nodeportsim.engine.codes import CAUSES, PHASES, STAGES
     from nodeportsim.metrics.summarise import summarise
     from nodeportsim.metrics.thresholds import check
 
-    summary = summarise(replications, nominal=nominal, causes=CAUSES, stages=STAGES, phases=PHASES)
+    own, nominal, warmup_s = runs.replications, runs.nominal, runs.warmup_s
+    summary = summarise(own, nominal=nominal, causes=CAUSES, stages=STAGES, phases=PHASES)
+    if len(own) == 1 and not scenario.events and not nominal:
+        _by_batches(summary, own[0], warmup_s)
     summary["thresholds"] = check(scenario.thresholds, summary)
-    summary["provenance"] = provenance(scenario, profile, engine, warmup_s)
-    return summary
+    summary["provenance"] = provenance(scenario, profile, engine, warmup_s, len(own))
+    return summary | controlled_latency(scenario, own, warmup_s) | runs.precision
+
+
+def _by_batches(summary: dict[str, Any], replication: Replication, warmup_s: float) -> None:
+    """Give the mean latency and the failed share of one run in steady state an interval by batch means."""
+    from nodeportsim.metrics.batches import of_run
+    from nodeportsim.metrics.summarise import rounded
+
+    found = rounded(of_run(replication, warmup_s))
+    for whole in (summary, *summary["phases"].values()):
+        whole["latency_s"]["mean"] = found["latency_s.mean"]
+    for phase in summary["phases"].values():
+        phase["failed_ratio"] = found.get("failed_ratio", phase["failed_ratio"])
 
 
 def compare(a: Outcome, b: Outcome) -> pd.DataFrame:
@@ -260,7 +327,7 @@ def compare(a: Outcome, b: Outcome) -> pd.DataFrame:
     import pandas as pd
 
     runs_a, runs_b = a.scenario.run, b.scenario.run
-    if (runs_a.seed, runs_a.replications) != (runs_b.seed, runs_b.replications):
+    if (runs_a.seed, len(a.replications)) != (runs_b.seed, len(b.replications)):
         raise InputError("must have the same seed and replications to be compared", field="run")
     if runs_a.uncertainty != runs_b.uncertainty:
         raise InputError("must be the same to be compared", field="run.uncertainty")

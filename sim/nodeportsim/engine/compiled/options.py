@@ -13,6 +13,8 @@ from numba import types
 
 from nodeportsim.engine.cache import folder, forget_old, is_warm
 
+from .linking import declared
+
 if not is_warm():
     forget_old()  # About to compile: the one moment when other versions' leavings matter.
 
@@ -25,7 +27,8 @@ def jit(**options: Any) -> Any:
     def wrap(f: Any) -> Any:
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder())
         try:
-            return _once(numba.njit(**OPTIONS, **options)(f))
+            made = _once(numba.njit(**OPTIONS, **options)(f))
+            return declared(made, is_rare="forceinline" not in options)
         finally:
             numba.config.CACHE_DIR = before
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+_NAMED = 2  # Metrics that the subtitle has room for.
 _NAME_MAX = 44  # Characters of a row's name: what leaves the differences half of the width.
 
 
@@ -55,7 +56,8 @@ def text(table: DataFrame) -> Text:
 def draw(table: DataFrame) -> Figure:
     """Draw a row a metric and variant, with its interval."""
     rows = table.to_dict("records")
-    metrics = " and ".join(dict.fromkeys(metric_name(row["metric"]) for row in rows))
+    names = list(dict.fromkeys(metric_name(row["metric"]) for row in rows))
+    metrics = " and ".join(names) if len(names) <= _NAMED else f"{len(names)} metrics"
     title = text(table).title
     subtitle = f"Paired difference to the baseline in {metrics or 'nothing'}, % of the baseline's value"
     if not rows:

@@ -35,7 +35,7 @@ def text(table: DataFrame) -> Text:
     """Say which policy loses least in most failures, and what it loses."""
     if table.empty:
         return Text("No cell was run", "No cell was run.", "Policies against failures, empty.")
-    lost = _grid(table, LOST)
+    lost = grid_of(table, LOST)
     best = {case: (str(values.idxmin()), float(values.min())) for case, values in lost.items()}
     winners = [name for name, _ in best.values()]
     winner = max(dict.fromkeys(winners), key=winners.count)
@@ -53,20 +53,20 @@ def draw(table: DataFrame) -> Figure:
     figure, panels = canvas.sheet(title, SUBTITLE, columns=2, sharey=True)
     palette = canvas.colours()
     for place, axes in enumerate(panels[0]):
-        _panel(axes, _grid(table, place), palette[place], best=place == LOST)
+        fill(axes, grid_of(table, place), palette[place], best=place == LOST)
         axes.set_title(TITLES[place], loc="left", size=9.5)
     return figure
 
 
-def _grid(table: DataFrame, panel: int) -> DataFrame:
+def grid_of(table: DataFrame, panel: int) -> DataFrame:
     """Give one panel's values, a row a policy and a column a failure, in the order of the table."""
     rows = table[(table["panel"] == panel) & (table["kind"] == "simulated")]
     grid = rows.pivot_table(index="series", columns="case", values="estimate", sort=False)
     return grid.loc[list(dict.fromkeys(rows["series"])), list(dict.fromkeys(rows["case"]))]
 
 
-def _panel(axes: Axes, grid: DataFrame, colour: str, *, best: bool) -> None:
-    """Fill every cell with its value, in words and as a shade."""
+def fill(axes: Axes, grid: DataFrame, colour: str, *, best: bool) -> None:
+    """Fill every cell of a panel with its value, in words and as a shade; frame the least of each column."""
     from matplotlib.patches import Rectangle
 
     least, most = float(grid.to_numpy().min()), float(grid.to_numpy().max())
