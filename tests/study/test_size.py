@@ -178,6 +178,14 @@ def test_a_question_that_cannot_be_answered_is_refused_before_the_work(
     assert "Traceback" not in answer.stderr
 
 
+def test_groups_keep_their_own_entry_policies_unless_another_is_asked_for() -> None:
+    groups = [{"entry": {"policy": policy, "ttl_s": 3.0}} for policy in ("random", "dns-round-robin")]
+    scenario = small(clients=groups)
+    for typed, expected in ((None, ["random", "dns-round-robin"]), ("balancer", ["balancer"] * 2)):
+        (family, *_) = space.space_of(scenario, {"entries": typed}).families()
+        assert [group.entry.policy for group in family.applied(scenario).clients] == expected
+
+
 def test_a_design_costs_its_parts() -> None:
     design = space.Design(nodes=3, pods=10, workers=4, mode="iptables", policy="Cluster", entry="random")
     assert space.parse_cost("node=2,pod=0.5").of(design) == 11

@@ -14,12 +14,13 @@ seconds. Runs are no longer than the scenario's own: `window_s`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import load_profile
 from nodeportsim.study.capacity import Capacity
+from nodeportsim.study.run import assert_conserved
 from nodeportsim.study.slo import parse_slo
 from nodeportsim.study.survive import failing, lost_nodes, parse_loss, without
 
@@ -225,15 +226,12 @@ def said(one: Judged, where: str) -> str:
     return f"{limit.name} is {estimate.estimate:.4g} {where}, must be {limit.text}"
 
 
-_PROFILES: dict[str, Profile] = {}
-
-
 def profile_of(scenario: Scenario) -> Profile:
     """Load a scenario's profile, once a process: a search asks for it at every design."""
-    name = scenario.cluster.profile
-    if name not in _PROFILES:
-        _PROFILES[name] = load_profile(name)
-    return _PROFILES[name]
+    return _loaded(scenario.cluster.profile)
+
+
+_loaded = cache(load_profile)
 
 
 def replicate(scenario: Scenario, numbers: Sequence[int], bench: Bench) -> list[Replication]:
@@ -242,9 +240,13 @@ def replicate(scenario: Scenario, numbers: Sequence[int], bench: Bench) -> list[
 
     profile = profile_of(scenario)
     if min(bench.jobs, len(numbers)) <= 1:
-        return [simulate(scenario, n, engine=bench.engine, profile=profile) for n in numbers]
-    from joblib import Parallel, delayed
+        runs = [simulate(scenario, n, engine=bench.engine, profile=profile) for n in numbers]
+    else:
+        from joblib import Parallel, delayed
 
-    prefer = "threads" if bench.engine == "compiled" else "processes"
-    work = (delayed(simulate)(scenario, n, engine=bench.engine, profile=profile) for n in numbers)
-    return list(Parallel(n_jobs=bench.jobs, prefer=prefer, batch_size=1)(work))
+        prefer = "threads" if bench.engine == "compiled" else "processes"
+        work = (delayed(simulate)(scenario, n, engine=bench.engine, profile=profile) for n in numbers)
+        runs = list(Parallel(n_jobs=bench.jobs, prefer=prefer, batch_size=1)(work))
+    for run in runs:
+        assert_conserved(run, scenario)
+    return runs
