@@ -23,12 +23,12 @@ from nodeportsim.cli import main
 from nodeportsim.errors import InputError
 from nodeportsim.metrics.intervals import Estimate
 from nodeportsim.scenario.spec import Scenario
-from nodeportsim.study import slo, space, survive
+from nodeportsim.study import slo, space, survive, trial
 from nodeportsim.study.highest import STEP, highest
 from nodeportsim.study.search import smallest
 from nodeportsim.study.size import Question, screened, search
 from nodeportsim.study.slo import Limit, parse_slo
-from nodeportsim.study.trial import Bench
+from nodeportsim.study.trial import Bench, replicate
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -271,7 +271,8 @@ def random_case(number: int) -> Question:
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", range(20))
-def test_the_search_answers_as_trying_every_design_does(number: int) -> None:
+def test_the_search_answers_as_trying_every_design_does(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "LOOKS", (2, 10, 20))  # Both sides look as often.
     question = random_case(number)
     found = search(question)
     all_of_them = every_design(question)
@@ -297,6 +298,21 @@ def test_a_design_is_as_good_as_what_is_left_of_it() -> None:
     assert with_loss.p99_s is not None
     assert with_loss.p99_s < with_loss.p99_degraded_s < 0.08
     assert without_loss.p99_degraded_s is None
+
+
+def test_pods_may_be_too_few_for_the_latency_and_too_many_for_an_even_load() -> None:
+    """Twenty kept connections: the more pods, the less even; the fewest that are fast enough are asked."""
+    clients = [{"rate_rps": 150.0, "count": 20, "connections": {"reuse": "lifo"}}]
+    scenario = small(clients=clients)
+    loose = asked(scenario, "p99<300ms", nodes=range(3, 4), pods=range(2, 13), loss=None)
+    (fewest,) = search(loose).designs
+    tried = loose.bench.trial(fewest.design.applied(scenario))
+    hottest = slo.MEASURES["max_over_mean"][0](replicate(tried.scenario, range(10), loose.bench)).high
+    assert hottest is not None
+    for bound, expected in ((1.05 * hottest, (fewest.design,)), (1.02, ())):
+        limits = f"p99<300ms, max_over_mean<{bound}"
+        answer = search(asked(scenario, limits, nodes=range(3, 4), pods=range(2, 13), loss=None))
+        assert tuple(one.design for one in answer.designs) == expected
 
 
 def test_infeasible_says_which_limit_at_the_largest_design() -> None:

@@ -204,7 +204,7 @@ class _Search:
         while top > family.pods and self._price(replace(family, pods=top)) >= below:
             top -= 1
         pods = smallest(
-            family.pods, top, self._guess(family, top), lambda n: self._keeps(replace(family, pods=n))
+            family.pods, top, self._guess(family, top), lambda n: self._enough(replace(family, pods=n))
         )
         if pods is None:
             return None
@@ -233,8 +233,13 @@ class _Search:
             and forms.pods.is_stable
         )
 
+    def _enough(self, design: Design) -> bool:
+        """Whether it has all the pods it needs, though it may have too many for an even load."""
+        self.reasons[design] = self._trial(design).reason
+        return not self._trial(design).lacks_pods
+
     def _keeps(self, design: Design) -> bool:
-        """Whether it is feasible in its steady states as far as more pods can help."""
+        """Whether it is feasible in its steady states."""
         self.reasons[design] = self._trial(design).reason
         return self.reasons[design] is None
 

@@ -173,7 +173,16 @@ class Trial:
         if not self.states:
             return f"no node with a pod is left with {self.bench.loss} lost"
         full = next((state.full for state in self.states if state.full), None)
-        return full or next(self._missed(), None)
+        return full or next(self._missed(rising=False), None) or next(self._missed(rising=True), None)
+
+    @property
+    def lacks_pods(self) -> bool:
+        """Whether it is not feasible for a reason that more pods may mend."""
+        return self.reason is not None and (
+            not self.states
+            or any(state.full for state in self.states)
+            or any(True for _ in self._missed(rising=False))
+        )
 
     @cached_property
     def during(self) -> tuple[Judged, ...]:
@@ -193,10 +202,10 @@ class Trial:
         """Whether it keeps to everything."""
         return self.reason is None and self.reason_during is None
 
-    def _missed(self) -> Iterator[str]:
+    def _missed(self, *, rising: bool) -> Iterator[str]:
         for state in self.states:
             for one in state.judged:
-                if one.verdict != "holds":
+                if one.verdict != "holds" and one.limit.rises == rising:
                     yield said(one, state.where)
 
 
@@ -209,8 +218,9 @@ def judged(
     for look in looks:
         runs += replicate(scenario, range(len(runs), look), bench)
         found = tuple(limit.judge(runs) for limit in limits)
-        verdicts = {one.verdict for one in found}
-        if "fails" in verdicts or verdicts == {"holds"}:
+        # Another limit's failure says nothing of whether more pods would help.
+        failed = any(one.verdict == "fails" and not one.limit.rises for one in found)
+        if failed or all(one.verdict != "open" for one in found):
             break
     return found
 
