@@ -110,12 +110,13 @@ def replication(
     fault: tuple[float, float] | None = None,
     service_s: float = 0.005,
     every_ns: int | None = None,
+    zones: int = 1,
 ) -> Replication:
     """Make one replication.
 
     `fault` is (start, detected): between these instants the last node is dead. `connections` is the
     size of the connection pool; None means a connection per request. `every_ns`
-    is what each request takes, in place of exponential times.
+    is what each request takes, in place of exponential times. Nodes stand in `zones` in turn.
     """
     rng = np.random.default_rng([seed, number])
     offered = int(rng.poisson(rate_rps * duration_s))
@@ -169,7 +170,7 @@ def replication(
         programming=np.empty((0, 3)) if fault is None else _programming(rng, fault, live),
         newborns=np.empty((0, 4), np.int64),
         pod_nodes=np.arange(pods) % nodes,
-        node_zones=("zone-1",) * nodes,
+        node_zones=tuple(f"zone-{node % zones + 1}" for node in range(nodes)),
         trace=_trace(rng, arrival_s, ok, stages_ns, (nodes, pods)),
     )
 

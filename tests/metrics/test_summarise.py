@@ -16,7 +16,7 @@ from nodeportsim.metrics.tables import tables
 
 KEYS = (
     "requests attempts errors latency_s first_packet_s phases stages_s "
-    "nodes pods balance timeline milestones outage recovery saturation"
+    "nodes pods balance routes programming_s timeline milestones outage recovery saturation"
 )
 
 

@@ -53,6 +53,7 @@ def failure() -> Run:
     return made(
         fault=(20.0, 45.0),
         connections=40,
+        zones=2,
         thresholds=(("latency.p99", "<50ms", 1.01, False), ("pods.max_over_mean", "<1.3", 1.02, True)),
     )
 
@@ -111,6 +112,30 @@ def study() -> dict[str, pd.DataFrame]:
         for policy, values in rows.items()
         for case, value in zip(("power-off", "pod-crash"), values, strict=True)
     ]
+    late = [
+        (name, kind, 50.0 * (second > since), None, None, second)
+        for name, since in (("kept for good", 99), ("at most 20 s", 19))
+        for kind in ("simulated", "closed form")
+        for second in range(-5, 40)
+    ]
+    syncs = [
+        (mode, "simulated", base * n**power, None, None, n, panel)
+        for panel in (0, 1)
+        for mode, base, power in (("iptables", 0.01, 0.6), ("ipvs", 0.05, 0.0), ("nftables", 0.01, 0.7))
+        for n in (10, 1000, 10_000)
+    ]
+    sticky = [
+        (name, "simulated", most / n**0.3 * (1 - 0.1 * panel), None, None, n, panel)
+        for panel in (0, 1)
+        for name, most in (("one entry node", 10.0), ("three nodes by DNS", 4.0))
+        for n in (1, 10, 100)
+    ]
+    traded = [
+        (policy, panel, case, "simulated", value * (1 + panel), None, None)
+        for panel in range(4)
+        for policy, values in {"Cluster": (1.02, 1.1), "Local": (1.5, 1.0)}.items()
+        for case, value in zip(("2+1 on 2 nodes", "5 each"), values, strict=True)
+    ]
     differences = ["difference_ratio", "low_ratio", "high_ratio"]
     slow = [0.02 if second < 10 else 0.005 + 0.0001 * (second % 3) for second in range(60)]
     designs = [
@@ -138,6 +163,10 @@ def study() -> dict[str, pd.DataFrame]:
         "frontier": pd.DataFrame(designs, columns=tried),
         "degraded_p99": pd.DataFrame(sized, columns=[*curve, "pods", "panel"]),
         "phase_diagram": pd.DataFrame(phases, columns=diagram),
+        "newborns": pd.DataFrame(late, columns=[*curve, "since_event_s"]),
+        "sync_time": pd.DataFrame(syncs, columns=[*curve, "services", "panel"]),
+        "affinity": pd.DataFrame(sticky, columns=[*curve, "addresses", "panel"]),
+        "traffic_policy": pd.DataFrame(traded, columns=["series", "panel", "case", *curve[1:]]),
         "policies": pd.DataFrame(against, columns=["series", "panel", "case", *curve[1:]]),
         "paired": pd.DataFrame(paired, columns=["metric", "variant", "baseline", *differences]),
     }

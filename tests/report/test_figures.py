@@ -93,7 +93,7 @@ def test_every_figure_says_its_numbers_and_units(name: str, frames: dict[str, An
     assert all(re.search(r"\d", part) for part in text)
     drawn = " ".join(label for label, _ in boxes(plot.draw(**tables)))
     assert text.title in drawn
-    assert re.search(r"\(s\)|\(%\)|\(µs\)|\d s\b|per second|connections", drawn)
+    assert re.search(r"\(s\)|\(%\)|\(µs\)|\d s\b|per second|connections|requests", drawn)
 
 
 @pytest.mark.parametrize("name", NAMES)

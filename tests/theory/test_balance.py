@@ -191,3 +191,30 @@ def test_an_argument_outside_its_domain_is_named(field: str, call: object) -> No
     with pytest.raises(InputError) as refusal:
         call()  # type: ignore[operator]  # Lambdas of different result types.
     assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(("nodes", "pods"), [(1, 4), (2, 3), (3, 5), (4, 4)])
+def test_the_law_of_random_placement_is_that_of_all_placements(nodes: int, pods: int) -> None:
+    """Every placement of the pods, each as likely; the hottest pod's share times their number."""
+    seen: Counter[float] = Counter()
+    for places in itertools.product(range(nodes), repeat=pods):
+        counts = [places.count(node) for node in range(nodes)]
+        seen[round(max(balance.local_shares(counts)) * pods, 9)] += 1
+    pmf = {round(ratio, 9): chance for ratio, chance in balance.local_hottest_pmf(nodes, pods).items()}
+    assert pmf == pytest.approx({ratio: ways / nodes**pods for ratio, ways in seen.items()}, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "pods", "median", "p95"), [(3, 5, 1.67, 2.5), (5, 10, 2.0, 2.5), (10, 30, 3.0, 3.33)]
+)
+def test_random_placement_under_local_is_as_uneven_as_sampled(
+    nodes: int, pods: int, median: float, p95: float
+) -> None:
+    """The same quantiles of 100,000 sampled placements, and of whoever sampled them before."""
+    counts = np.random.default_rng(1).multinomial(pods, [1 / nodes] * nodes, size=100_000)
+    least = np.where(counts > 0, counts, pods).min(axis=1)
+    sampled = np.quantile(pods / ((counts > 0).sum(axis=1) * least), (0.5, 0.95), method="inverted_cdf")
+    found = [balance.local_hottest_quantile(nodes, pods, q) for q in (0.5, 0.95)]
+    assert found == pytest.approx(sampled)
+    assert found == pytest.approx([median, p95], abs=0.005)
+    assert sum(balance.local_hottest_pmf(nodes, pods).values()) == pytest.approx(1, abs=1e-9)

@@ -122,8 +122,12 @@ def _late(case: Case) -> Evidence:
 
 def _hints(case: Case) -> Evidence:
     hinted = [end for end in case.slices if end.zone_hints or end.node_hints]
+    asked = case.scenario.service
     if case.cluster is None:
-        return possible("a scenario has no topology hints")
+        words = (
+            f"{asked.traffic_distribution or f'topologyMode {asked.topology_mode}'} is set for {case.name}"
+        )
+        return fits(words) if asked.asks_for_hints else against(f"{case.name} asks for no topology hints")
     if not hinted:
         return against(f"no endpoint of {case.name} carries hints")
     zones = Counter(zone for end in hinted for zone in end.zone_hints)

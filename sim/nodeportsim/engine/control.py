@@ -205,8 +205,9 @@ class Control:
             yield self.dirty
             yield from self.leadership.at_work()
             self.dirty = self.env.event()
+            old = self.slices.latest
             self.slices.publish()
-            self.programming.publish(self.slices.latest.number, self.env.now)
+            self.programming.publish(old, self.slices.latest)
             self.note("endpoints changed")
             for proxy in self.proxies:
                 self._wake(proxy)

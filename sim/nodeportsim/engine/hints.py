@@ -3,8 +3,8 @@
 ``trafficDistribution`` names the endpoint's own zone (PreferClose, PreferSameZone) and also its own node
 (PreferSameNode): k8s:staging/src/k8s.io/endpointslice/trafficdist/trafficdist.go, KEP-2433, KEP-3015. The
 annotation ``service.kubernetes.io/topology-mode: Auto`` goes before it and allots endpoints to zones in
-proportion to the cores of their ready nodes (see `nodeportsim.kube.hints`). What a kube-proxy makes of them
-is in `nodeportsim.kubeproxy.endpoints`.
+proportion to the cores of their ready nodes (see `nodeportsim.kubeproxy.hints`). What a kube-proxy makes of
+them is in `nodeportsim.kubeproxy.endpoints`.
 
 Left out: the controller also looks again when nodes come and go, without a change of the endpoints; nodes
 labelled as control plane count like any other.
@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nodeportsim.kube.hints import proportional
+from nodeportsim.kubeproxy.hints import proportional
 from nodeportsim.scenario.spec import NO_ZONE
 
 if TYPE_CHECKING:

@@ -3,13 +3,17 @@
 Kubernetes measures it from the change of a pod (endpoints.kubernetes.io/last-change-trigger-time) to the end
 of the sync that writes it, for each node (kubernetes/community:
 sig-scalability/slos/network_programming_latency.md). Here it begins when a pod's condition is written to the
-API server. Changes that one version of the slices takes together count once, from the first of them. A node
-that was down meanwhile sends nothing and does not count.
+API server. Changes that one version of the slices takes together count once, from the first of them. A
+version by which nobody may use another endpoint does not count, nor does a node that was down meanwhile.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .slices import Version
 
 
 @dataclass
@@ -25,14 +29,15 @@ class Programming:
         if self.waiting_s is None:
             self.waiting_s = now_s
 
-    def publish(self, version: int, now_s: float) -> None:
-        """Take note of a new version of the slices."""
-        self.changed_s[version] = now_s if self.waiting_s is None else self.waiting_s
+    def publish(self, old: Version, new: Version) -> None:
+        """Take note of a new version of the slices, where nodes may use other endpoints by it."""
+        if self.waiting_s is not None and new.everywhere is not old.everywhere:
+            self.changed_s[new.number] = self.waiting_s
         self.waiting_s = None
 
     def write(self, n: int, old: int, new: int, *, booted_s: float, now_s: float) -> None:
         """Take note that node n, up since `booted_s`, has written all versions after `old` up to `new`."""
         for version in range(old + 1, new + 1):
-            changed_s = self.changed_s[version]
-            if booted_s <= changed_s:
+            changed_s = self.changed_s.get(version)
+            if changed_s is not None and booted_s <= changed_s:
                 self.rows.append((changed_s, n, now_s - changed_s))

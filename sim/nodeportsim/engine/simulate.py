@@ -296,11 +296,9 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         phases=_array(w.phases),
         nodes=_columns(nodes, "connections", "requests"),
         pods=_columns(pods, "connections", "requests"),
-        lasting=np.array([_lasts(control, p) for p in range(len(pods))], np.bool_),
         load=by_second(w.load, len(series)),
         clients=by_clients(w),
         groups=tuple((group.name, group.loop) for group in control.scenario.clients),
-        node_names=tuple(control.names),
         node_failed=_array(column(nodes, "failed")),
         fates=ended(w, control.end_s),
         standing=standing(w, control.end_s),
@@ -313,17 +311,26 @@ def _read(number: int, plane: Any, control: Control) -> Replication:
         budget_refusals=int(counts.budget_refusals),
         ejections=int(counts.ejections),
         node_utilisation=_shares(nodes, cores * duration_s),
-        pod_utilisation=_shares(
-            pods, control.scenario.pods.workers * _lives_s(control, len(pods), duration_s)
-        ),
         milestones=tuple(control.milestones),
-        programming=np.array(control.programming.rows, np.float64).reshape(-1, 3),
-        newborns=newborns.by_second(control),
-        pod_nodes=_array(column(pods, "node")),
-        node_zones=control.scenario.cluster.zone_names,
+        **_places(control, pods, duration_s),
         events=int(plane.events),
         trace=_trace(w),
     )
+
+
+def _places(control: Control, pods: Any, duration_s: float) -> dict[str, Any]:
+    """Read where pods stand and for how long, when rules knew of them, what new ones got."""
+    return {
+        "lasting": np.array([_lasts(control, p) for p in range(len(pods))], np.bool_),
+        "pod_utilisation": _shares(
+            pods, control.scenario.pods.workers * _lives_s(control, len(pods), duration_s)
+        ),
+        "node_names": tuple(control.names),
+        "programming": np.array(control.programming.rows, np.float64).reshape(-1, 3),
+        "newborns": newborns.by_second(control),
+        "pod_nodes": _array(column(pods, "node")),
+        "node_zones": control.scenario.cluster.zone_names,
+    }
 
 
 def _array(rows: Any) -> Counts:

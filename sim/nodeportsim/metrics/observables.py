@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nodeportsim.errors import InputError
-from nodeportsim.metrics import balance, histogram, timeline
+from nodeportsim.metrics import balance, histogram, programming, routes, timeline
 from nodeportsim.metrics.compare import TOTALS
 from nodeportsim.metrics.recovery import before_ratio
 from nodeportsim.metrics.replication import CAUSES, PHASES, STAGES
@@ -68,6 +68,8 @@ def observe(replication: Replication, *, counted_s: float | None = None) -> Row:
     row |= _members("nodes", r.nodes) | _members("pods", r.pods[r.lasting])
     row |= _saturation(r)
     row |= _outage(r)
+    row |= {f"routes.{name}": value for name, value in routes.measures(r).items()}
+    row |= {f"programming_s.{name}": value for name, value in programming.measures(r).items()}
     return {name: row[name] for name in NAMES}
 
 
@@ -146,6 +148,8 @@ def _names() -> tuple[str, ...]:
         *phases,
         *(f"stages_s.{stage}.mean" for stage in STAGES),
         *(f"outage.{name}" for name in OUTAGE),
+        *(f"routes.{name}" for name in routes.MEASURES),
+        *(f"programming_s.{name}" for name in programming.QUANTILES),
     )
 
 

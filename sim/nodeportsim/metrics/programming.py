@@ -7,6 +7,7 @@ the last of them does.
 
 from __future__ import annotations
 
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +25,15 @@ QUANTILES = {"p50": 0.5, "p99": 0.99, "slowest": 1.0}
 
 def programming_s(replications: Sequence[Replication]) -> dict[str, Any] | None:
     """Sum up the delays of all changes on all nodes; None where no endpoint changed."""
-    delays = [r.programming[:, DELAY] for r in replications if len(r.programming)]
-    if not delays:
+    each = [measures(r) for r in replications if len(r.programming)]
+    if not each:
         return None
-    return {
-        name: mean_interval(
-            [np.quantile(each, q, method="inverted_cdf") for each in delays], POSITIVE
-        ).as_dict()
-        for name, q in QUANTILES.items()
-    }
+    return {name: mean_interval([one[name] for one in each], POSITIVE).as_dict() for name in QUANTILES}
+
+
+def measures(r: Replication) -> dict[str, float]:
+    """Give each of `QUANTILES` in one replication; nan where no endpoint changed."""
+    if not len(r.programming):
+        return dict.fromkeys(QUANTILES, nan)
+    delays = r.programming[:, DELAY]
+    return {name: float(np.quantile(delays, q, method="inverted_cdf")) for name, q in QUANTILES.items()}

@@ -7,6 +7,7 @@ costs, are those of the first requests; loads by zone are those of the run.
 
 from __future__ import annotations
 
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     Counts = NDArray[np.int64]
     Row = dict[str, Any]
 
+MEASURES = {"other_node_ratio": SHARE, "hop_s": ANY, "other_zone_ratio": SHARE, "hottest_zone": POSITIVE}
+"""What is measured in each replication, and where it can lie; the last two where there are several zones."""
 CROSSED = Estimate(estimate=None, reason="no replication answered both with and without a hop between nodes")
 
 
@@ -70,55 +73,60 @@ def routes(replications: Sequence[Replication]) -> Row | None:
     runs = [r for r in replications if len(answered(r)[0])]
     if not runs:
         return None
-    row: Row = {
-        "requests": sum(len(answered(r)[0]) for r in runs),
-        "other_node_ratio": mean_interval([_crossing(r).mean() for r in runs], SHARE).as_dict(),
-        "hop_s": _hop_s(runs).as_dict(),
-    }
+    each = [measures(r) for r in runs]
+    row: Row = {"requests": sum(len(answered(r)[0]) for r in runs)}
+    for name, within in MEASURES.items():
+        values = [one[name] for one in each if not isnan(one[name])]
+        if values or name == "hop_s":
+            row[name] = (mean_interval(values, within) if values else CROSSED).as_dict()
     if len(set(runs[0].node_zones)) > 1:
-        ratios = [1 - np.trace(counts) / max(counts.sum(), 1) for _, counts in map(zone_matrix, runs)]
-        row["other_zone_ratio"] = mean_interval(ratios, SHARE).as_dict()
-        row |= _by_zone(runs)
+        row["zones"] = _by_zone(runs)
     return row
 
 
-def _crossing(r: Replication) -> NDArray[np.bool_]:
-    node, pod, _ = answered(r)
-    crossing: NDArray[np.bool_] = r.pod_nodes[pod] != node
-    return crossing
+def measures(r: Replication) -> dict[str, float]:
+    """Give each of `MEASURES` in one replication; nan where it has none."""
+    node, pod, took_s = answered(r)
+    crossing = r.pod_nodes[pod] != node
+    row = dict.fromkeys(MEASURES, nan)
+    if len(node):
+        row["other_node_ratio"] = float(crossing.mean())
+    if crossing.any() and not crossing.all():
+        row["hop_s"] = float(took_s[crossing].mean() - took_s[~crossing].mean())
+    if len(set(r.node_zones)) > 1 and len(node):
+        counts = zone_matrix(r)[1]
+        row["other_zone_ratio"] = float(1 - np.trace(counts) / max(counts.sum(), 1))
+        loads = _loads(r)
+        row["hottest_zone"] = nan if np.isnan(loads).all() else float(np.nanmax(loads))
+    return row
 
 
-def _hop_s(runs: Sequence[Replication]) -> Estimate:
-    """Mean latency with a hop between nodes less that without one, in each replication."""
-    extra = []
-    for r in runs:
-        crossing, took_s = _crossing(r), answered(r)[2]
-        if crossing.any() and not crossing.all():
-            extra.append(took_s[crossing].mean() - took_s[~crossing].mean())
-    return mean_interval(extra, ANY) if extra else CROSSED
+def _loads(r: Replication) -> NDArray[np.float64]:
+    """Give the load of a pod in each zone over the mean pod's; nan where none stands."""
+    names, of_node = _zones(r)
+    served = _of_pods(r, r.pods[:, 0], of_node, len(names))
+    pods = _of_pods(r, np.ones(len(r.pods)), of_node, len(names))
+    return np.divide(served, pods, out=np.full_like(served, np.nan), where=pods > 0)
 
 
-def _by_zone(runs: Sequence[Replication]) -> Row:
+def _by_zone(runs: Sequence[Replication]) -> list[Row]:
     """Load of each zone: what enters it, what its pods serve, what that is for one of them."""
     names, of_node = _zones(runs[0])
     entered = np.array([_shares(r.nodes[:, 0], of_node, len(names)) for r in runs])
     served = np.array([_of_pods(r, r.pods[:, 0], of_node, len(names)) for r in runs])
     pods = np.array([_of_pods(r, np.ones(len(r.pods)), of_node, len(names)) for r in runs])
-    each = np.divide(served, pods, out=np.full_like(served, np.nan), where=pods > 0)
-    return {
-        "hottest_zone": mean_interval(np.nanmax(each, axis=1), POSITIVE).as_dict(),
-        "zones": [
-            {
-                "zone": name,
-                "nodes": int((of_node == z).sum()),
-                "pods_ratio": float(pods[:, z].mean()),
-                "entered_ratio": mean_interval(entered[:, z], SHARE).as_dict(),
-                "served_ratio": mean_interval(served[:, z], SHARE).as_dict(),
-                "pod_over_mean": _loaded(each[:, z]).as_dict(),
-            }
-            for z, name in enumerate(names)
-        ],
-    }
+    each = np.array([_loads(r) for r in runs])
+    return [
+        {
+            "zone": name,
+            "nodes": int((of_node == z).sum()),
+            "pods_ratio": float(pods[:, z].mean()),
+            "entered_ratio": mean_interval(entered[:, z], SHARE).as_dict(),
+            "served_ratio": mean_interval(served[:, z], SHARE).as_dict(),
+            "pod_over_mean": _loaded(each[:, z]).as_dict(),
+        }
+        for z, name in enumerate(names)
+    ]
 
 
 def _loaded(each: NDArray[np.float64]) -> Estimate:

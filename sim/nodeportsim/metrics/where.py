@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from nodeportsim.metrics.replication import Replication
 
+NEW_READY = 2  # Column of `Replication.newborns`.
 CELLS_MAX = 2_000
 """So many nodes x pods are a table that people read."""
 
@@ -34,7 +35,7 @@ def where(replications: Sequence[Replication]) -> dict[str, pd.DataFrame]:
     """
     first = replications[0]
     changed = [r for r in replications if len(r.programming)]
-    grown = [r for r in replications if len(r.newborns)]
+    grown = [r for r in replications if r.newborns[:, NEW_READY].any()]
     return {
         **({"routes": _routes(first)} if len(first.nodes) * len(first.pods) <= CELLS_MAX else {}),
         **({"zones": _zones(replications)} if len(set(first.node_zones)) > 1 else {}),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 SMALLEST_RATIO = 1.02  # A linear search: closer to 1 it would need minutes.
+_NEVER = 1e-15  # Below it a chance is what subtraction leaves of none.
 ACCURACY = 1e-9  # Absolute, of every probability here up to a million connections.
 
 
@@ -200,3 +201,45 @@ def local_shares(pods_by_node: Sequence[int], entry_ratios: Sequence[float] | No
         len(ratios) == len(pods_by_node), "must name every node", field="entry_ratios", got=len(ratios)
     )
     return [entry / pods for entry, pods in zip(ratios, pods_by_node, strict=True) for _ in range(pods)]
+
+
+def local_hottest_pmf(nodes: int, pods: int) -> dict[float, float]:
+    """Distribution of hottest pod / mean under policy Local where every pod stands on a random node.
+
+    Entries are even over the h nodes with pods (`local_shares`), so the hottest stands on the node with
+    fewest of them, m, and gets P / (h m) times the mean. Counts by node are multinomial: independent Poisson
+    counts given their sum, here with n - h of them 0 and the others at least m.
+
+    Returns
+    -------
+    dict
+        Probability of every ratio that can occur, by rising ratio.
+    """
+    domain.count(1, nodes=nodes, pods=pods)
+    counts = np.arange(pods + 1)
+    factorials = np.concatenate(([0.0], np.cumsum(np.log(counts[1:]))))
+    each = np.exp(counts * math.log(pods / nodes) - pods / nodes - factorials)
+    whole = math.exp(pods * math.log(pods) - pods - factorials[pods])
+    at_least: dict[tuple[int, int], float] = {}
+    for least in range(1, pods + 1):
+        held, ways = np.where(counts >= least, each, 0.0), np.eye(1, pods + 1)[0]
+        for holders in range(1, min(nodes, pods // least) + 1):
+            ways = np.convolve(ways, held)[: pods + 1]
+            empty = math.comb(nodes, holders) * each[0] ** (nodes - holders)
+            at_least[holders, least] = float(empty * ways[pods] / whole)
+    pmf: dict[float, float] = {}
+    for (holders, least), chance in at_least.items():
+        ratio = pods / (holders * least)
+        pmf[ratio] = pmf.get(ratio, 0.0) + chance - at_least.get((holders, least + 1), 0.0)
+    return {ratio: chance for ratio, chance in sorted(pmf.items()) if chance > _NEVER}
+
+
+def local_hottest_quantile(nodes: int, pods: int, quantile: float) -> float:
+    """Smallest hottest pod / mean that a random placement keeps to with at least this probability."""
+    domain.require(0 < quantile < 1, "must be between 0 and 1", field="quantile", got=quantile)
+    total = 0.0
+    for ratio, chance in local_hottest_pmf(nodes, pods).items():
+        total += chance
+        if total >= quantile - ACCURACY:
+            return ratio
+    return ratio

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nodeportsim.report import canvas
 from nodeportsim.report.words import Text, count, percent, significant
 
@@ -14,9 +16,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 ROUTES_SUBTITLE = "Requests of one replication by the node they entered and the pod that answered"
-ZONES_SUBTITLE = "Share of requests by the zone they entered and the zone of the pod that answered, %"
+ZONES_SUBTITLE = "Share of requests by the zone they entered and the zone of the pod that answered (%)"
 _PALEST, _DEEPEST = 0.03, 0.65  # Opacities: text is readable on the deepest in either theme.
-_WRITTEN_MAX = 200  # Cells; more have no room for their numbers.
+_WRITTEN_MAX = 250  # Cells; more have no room for their numbers.
 _NAMED_MAX = 40  # Rows or columns.
 
 
@@ -36,6 +38,8 @@ def zone_frames(_summary: Mapping[str, Any], tables: Mapping[str, DataFrame]) ->
 
 def route_text(routes: DataFrame) -> Text:
     """Say how far apart the pods are."""
+    if routes.empty:
+        return Text("No request was answered", "No request was answered.", "Requests by node and pod, empty.")
     pods = routes.groupby("pod")["requests"].sum()
     title = f"The pods got {count(int(pods.min()))} to {count(int(pods.max()))} requests"
     silent = int((routes["requests"] == 0).sum())
@@ -48,6 +52,8 @@ def route_text(routes: DataFrame) -> Text:
 
 def zone_text(zones: DataFrame) -> Text:
     """Say how much crosses zones, and which zone answers most."""
+    if zones.empty:
+        return Text("No request was answered", "No request was answered.", "Requests by zone, empty.")
     own = float(zones["share_ratio"][zones["entry_zone"] == zones["pod_zone"]].sum())
     answered = zones.groupby("pod_zone")["share_ratio"].sum()
     title = (
@@ -61,6 +67,8 @@ def zone_text(zones: DataFrame) -> Text:
 @canvas.drawing
 def draw_routes(routes: DataFrame) -> Figure:
     """Draw nodes x pods."""
+    if routes.empty:
+        return canvas.nothing(route_text(routes).title, ROUTES_SUBTITLE)
     grid = routes.pivot_table(index="node", columns="pod", values="requests", sort=False)
     return _map(grid, route_text(routes).title, ROUTES_SUBTITLE, ("pod", "entry node"))
 
@@ -68,23 +76,25 @@ def draw_routes(routes: DataFrame) -> Figure:
 @canvas.drawing
 def draw_zones(zones: DataFrame) -> Figure:
     """Draw zones x zones."""
+    if zones.empty:
+        return canvas.nothing(zone_text(zones).title, ZONES_SUBTITLE)
     grid = 100.0 * zones.pivot_table(index="entry_zone", columns="pod_zone", values="share_ratio", sort=False)
     return _map(grid, zone_text(zones).title, ZONES_SUBTITLE, ("zone of the pod", "zone of entry"))
 
 
 def _map(grid: DataFrame, title: str, subtitle: str, labels: tuple[str, str]) -> Figure:
     """Shade every cell by its value; write the values where there is room."""
+    from matplotlib.patches import Rectangle
+
     figure, panels = canvas.sheet(title, subtitle)
     axes, values = panels[0, 0], grid.to_numpy(float)
-    axes.imshow(
-        _PALEST + (_DEEPEST - _PALEST) * values / max(float(values.max()), 1e-12),
-        cmap=_shades(canvas.colours()[0]),
-        vmin=0.0,
-        vmax=1.0,
-        aspect="auto",
-    )
-    for (row, column), value in _cells(values):
-        axes.text(column, row, significant(value), ha="center", va="center", size=9)
+    most, colour = max(float(values.max()), 1e-12), canvas.colours()[0]
+    for (row, column), value in np.ndenumerate(values):
+        shade = _PALEST + (_DEEPEST - _PALEST) * value / most
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=shade, linewidth=0))
+        if values.size <= _WRITTEN_MAX:
+            axes.text(column, row, significant(value), ha="center", va="center", size=9)
+    axes.set(xlim=(-0.5, len(grid.columns) - 0.5), ylim=(len(grid) - 0.5, -0.5))
     axes.set(xlabel=labels[0], ylabel=labels[1])
     for axis, names in ((axes.xaxis, grid.columns), (axes.yaxis, grid.index)):
         if len(names) <= _NAMED_MAX:
@@ -92,18 +102,3 @@ def _map(grid: DataFrame, title: str, subtitle: str, labels: tuple[str, str]) ->
     axes.tick_params(length=0)
     axes.grid(visible=False)
     return figure
-
-
-def _cells(values: Any) -> list[tuple[tuple[int, int], float]]:
-    if values.size > _WRITTEN_MAX:
-        return []
-    rows, columns = values.shape
-    return [((r, c), float(values[r, c])) for r in range(rows) for c in range(columns)]
-
-
-def _shades(colour: str) -> Any:
-    """From clear to a colour of the theme: as opaque as the value."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
-
-    rgb = to_rgb(colour)
-    return LinearSegmentedColormap.from_list("shades", [(*rgb, 0.0), (*rgb, 1.0)])

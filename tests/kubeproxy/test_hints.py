@@ -8,7 +8,7 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeportsim.kube.hints import OVERLOAD_THRESHOLD, Hints, proportional
+from nodeportsim.kubeproxy.hints import OVERLOAD_THRESHOLD, Hints, proportional
 
 EVEN = {"a": 4.0, "b": 4.0, "c": 4.0}
 
