@@ -13,7 +13,7 @@ PEERS_PYTHON ?= $(shell for p in python3.13 python3.12 python3; do \
 CLUSTER := tests/golden/clusters/five-nodes.json
 EXPERIMENTS := $(notdir $(patsubst %/experiment.yaml,%,$(wildcard experiments/*/experiment.yaml)))
 
-.PHONY: demo test test-long soak check format bench bench-peers models validation experiments $(EXPERIMENTS) clean
+.PHONY: demo test test-long soak check format bench bench-peers models capacity validation experiments $(EXPERIMENTS) clean
 
 demo: $(READY)  ## a node of a real cluster loses power: a table, and report.html
 	$(BIN)/nodeportsim run $(CLUSTER) --service default/my-nodeport-service --out runs/demo \
@@ -50,6 +50,11 @@ experiments: $(EXPERIMENTS)  ## the published results, made again
 
 $(EXPERIMENTS): $(READY)
 	$(BIN)/nodeportsim experiment $@ --out results/$@
+
+capacity: $(READY)  ## closed forms of capacity against the simulator; the frontier of experiment capacity_sizing
+	$(BIN)/nodeportsim capacity --agreement --out results/capacity_agreement
+	$(BIN)/nodeportsim size experiments/capacity_sizing/scenario.yaml --slo 'p99<100ms, errors<0.1%' --survive node=1 \
+		--nodes 2..8 --pods 4..24 --out results/capacity_frontier
 
 validation: $(READY)  ## predicted against measured: results/validation, docs/validation.md
 	$(BIN)/nodeportsim validate --out results/validation --page docs/validation.md

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.read import read as load
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.run import compare
+    from nodeportsim.study.size import size
 
 __version__ = version("nodeportsim")
 
@@ -42,6 +43,7 @@ _HOMES = {
     "policy": "nodeportsim.engine.policy:policy",
     "load": "nodeportsim.scenario.read:read",
     "simulate": "nodeportsim.result:simulate",
+    "size": "nodeportsim.study.size:size",
     "walk": "nodeportsim.kubeproxy.rules:walk",
 }
 
@@ -57,6 +59,7 @@ __all__ = [
     "load",
     "policy",
     "simulate",
+    "size",
     "walk",
 ]
 

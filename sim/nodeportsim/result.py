@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.experiment import Experiment
     from nodeportsim.study.findings import Findings
-    from nodeportsim.study.size import Answer, Question
+    from nodeportsim.study.size import Answer
 
 
 _AGAIN = "nodeportsim run scenario.yaml --out ."
@@ -124,7 +124,7 @@ def write_findings(
     write_manifest(folder, about | {"replications": replications} | versions())
 
 
-def write_sizes(question: Question, answer: Answer, folder: Path) -> None:
+def write_sizes(answer: Answer, folder: Path) -> None:
     """Write what `size` found into an existing folder: designs, what was tried, the figure, the patches."""
     import csv
 
@@ -147,5 +147,5 @@ def write_sizes(question: Question, answer: Answer, folder: Path) -> None:
         writer.writerows(rows)
     best = answer.designs[0].design
     for kind, patch in (("deployment", deployment_patch), ("service", service_patch)):
-        text = yaml.safe_dump(patch(question.scenario, best), sort_keys=False)
+        text = yaml.safe_dump(patch(answer.question.scenario, best), sort_keys=False)
         (folder / f"{kind}-patch.yaml").write_text(text, encoding="utf-8")

@@ -290,6 +290,7 @@ def test_conclusions_say_what_the_table_says(rows: list[tuple[float, Any, Any]],
 
 def test_our_experiments_are_usable_in_every_cell() -> None:
     assert experiments() == [
+        "capacity_sizing",
         "client_choice",
         "conntrack_wall",
         "node_failure_retry",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,19 +23,19 @@ from nodeportsim.cli import main
 from nodeportsim.errors import InputError
 from nodeportsim.metrics.intervals import Estimate
 from nodeportsim.scenario.spec import Scenario
-from nodeportsim.study import slo, space, survive
+from nodeportsim.study import slo, space, survive, trial
 from nodeportsim.study.highest import STEP, highest
 from nodeportsim.study.search import smallest
-from nodeportsim.study.size import Question, screened, size
+from nodeportsim.study.size import Question, screened, search
 from nodeportsim.study.slo import Limit, parse_slo
-from nodeportsim.study.trial import Bench
+from nodeportsim.study.trial import Bench, replicate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
     from nodeportsim.study.space import Design
+
+ROOT = Path(__file__).parents[2]
 
 
 def small(**more: Any) -> Scenario:
@@ -175,6 +178,14 @@ def test_a_question_that_cannot_be_answered_is_refused_before_the_work(
     assert "Traceback" not in answer.stderr
 
 
+def test_groups_keep_their_own_entry_policies_unless_another_is_asked_for() -> None:
+    groups = [{"entry": {"policy": policy, "ttl_s": 3.0}} for policy in ("random", "dns-round-robin")]
+    scenario = small(clients=groups)
+    for typed, expected in ((None, ["random", "dns-round-robin"]), ("balancer", ["balancer"] * 2)):
+        (family, *_) = space.space_of(scenario, {"entries": typed}).families()
+        assert [group.entry.policy for group in family.applied(scenario).clients] == expected
+
+
 def test_a_design_costs_its_parts() -> None:
     design = space.Design(nodes=3, pods=10, workers=4, mode="iptables", policy="Cluster", entry="random")
     assert space.parse_cost("node=2,pod=0.5").of(design) == 11
@@ -212,21 +223,19 @@ def test_the_zone_with_most_pods_is_lost() -> None:
 # Search.
 
 
-@given(low=st.integers(1, 20), more=st.integers(0, 60), edge=st.integers(0, 90), guess=st.integers(0, 90))
-def test_the_smallest_that_does_is_found_wherever_one_begins(
-    low: int, more: int, edge: int, guess: int
-) -> None:
-    tried: list[int] = []
+@pytest.mark.parametrize("high", range(1, 14))
+def test_the_smallest_that_does_is_found_wherever_one_begins(high: int) -> None:
+    for low, edge, guess in itertools.product(range(1, high + 1), range(16), range(16)):
+        tried: list[int] = []
 
-    def does(n: int) -> bool:
-        tried.append(n)
-        return n >= edge
+        def does(n: int, edge: int = edge, tried: list[int] = tried) -> bool:
+            tried.append(n)
+            return n >= edge
 
-    high = low + more
-    expected = None if edge > high else max(low, edge)
-    assert smallest(low, high, guess, does) == expected
-    assert len(tried) == len(set(tried)) <= 2 + 2 * math.ceil(math.log2(more + 2))
-    assert all(low <= n <= high for n in tried)
+        expected = None if edge > high else max(low, edge)
+        assert smallest(low, high, guess, does) == expected
+        assert len(tried) == len(set(tried)) <= 2 + 2 * math.ceil(math.log2(high - low + 2))
+        assert all(low <= n <= high for n in tried)
 
 
 def every_design(question: Question) -> dict[Design, bool]:
@@ -257,14 +266,15 @@ def random_case(number: int) -> Question:
     )
     limits = f"p99<{draw.choice([40, 60, 90, 200])}ms"
     limits += draw.choice(["", ", errors<0.5%", ", p50<15ms", ", max_over_mean<1.9"])
-    return asked(scenario, limits, nodes=range(2, 4), pods=range(2, 9))
+    return asked(scenario, limits, nodes=range(2, 4), pods=range(2, 8))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", range(20))
-def test_the_search_answers_as_trying_every_design_does(number: int) -> None:
+def test_the_search_answers_as_trying_every_design_does(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "LOOKS", (2, 10, 20))  # Both sides look as often.
     question = random_case(number)
-    found = size(question)
+    found = search(question)
     all_of_them = every_design(question)
     fewest: dict[int, Design] = {}
     for design in sorted(design for design, feasible in all_of_them.items() if feasible):
@@ -282,7 +292,7 @@ def test_a_design_is_as_good_as_what_is_left_of_it() -> None:
     """All up it does, with a node lost it does not: 100/s of 10 ms on 2 of 3 pods of one worker are half."""
     question = asked(small(), "p99<80ms", nodes=range(3, 4), pods=range(2, 9))
     alone = replace(question, bench=replace(question.bench, loss=None))
-    (with_loss,), (without_loss,) = size(question).designs, size(alone).designs
+    (with_loss,), (without_loss,) = search(question).designs, search(alone).designs
     assert with_loss.design.pods > without_loss.design.pods
     assert with_loss.p99_degraded_s is not None
     assert with_loss.p99_s is not None
@@ -290,8 +300,23 @@ def test_a_design_is_as_good_as_what_is_left_of_it() -> None:
     assert without_loss.p99_degraded_s is None
 
 
+def test_pods_may_be_too_few_for_the_latency_and_too_many_for_an_even_load() -> None:
+    """Twenty kept connections: the more pods, the less even; the fewest that are fast enough are asked."""
+    clients = [{"rate_rps": 150.0, "count": 20, "connections": {"reuse": "lifo"}}]
+    scenario = small(clients=clients)
+    loose = asked(scenario, "p99<300ms", nodes=range(3, 4), pods=range(2, 13), loss=None)
+    (fewest,) = search(loose).designs
+    tried = loose.bench.trial(fewest.design.applied(scenario))
+    hottest = slo.MEASURES["max_over_mean"][0](replicate(tried.scenario, range(10), loose.bench)).high
+    assert hottest is not None
+    for bound, expected in ((1.05 * hottest, (fewest.design,)), (1.02, ())):
+        limits = f"p99<300ms, max_over_mean<{bound}"
+        answer = search(asked(scenario, limits, nodes=range(3, 4), pods=range(2, 13), loss=None))
+        assert tuple(one.design for one in answer.designs) == expected
+
+
 def test_infeasible_says_which_limit_at_the_largest_design() -> None:
-    answer = size(asked(small(), "p99<1ms", nodes=range(2, 4), pods=range(2, 9)))
+    answer = search(asked(small(), "p99<1ms", nodes=range(2, 4), pods=range(2, 9)))
     assert answer.designs == ()
     assert answer.tried == ()  # The work itself takes longer: nothing was simulated.
     reason = str(answer.infeasible_because)
@@ -301,15 +326,18 @@ def test_infeasible_says_which_limit_at_the_largest_design() -> None:
 
 def test_a_full_conntrack_table_is_no_design_however_fast_the_pods() -> None:
     scenario = small(cluster={"nodes": 3, "conntrack": {"max": 3000}})
-    answer = size(asked(scenario, "p99<1s", nodes=range(2, 5), pods=range(4, 9), loss=None))
+    question = asked(scenario, "p99<1s", nodes=range(2, 5), pods=range(4, 9), loss=None)
+    answer = search(question)
     # 100/s live 120 s: 12,000 entries, (2 - 1/n) / n of them on each node.
     assert "conntrack 175 %" in str(answer.infeasible_because)  # n = 4: 12,001 x 0.4375 / 3000.
+    # A trial says so without the search's screen.
+    assert "conntrack" in str(question.bench.trial(question.space.largest().applied(scenario)).reason)
 
 
 def test_lost_requests_of_a_failure_decide_too() -> None:
     question = asked(small(), "p99<1s", nodes=range(2, 4), pods=range(6, 7))
     limits = parse_slo("lost<1", field="--slo-during", during=True)
-    answer = size(replace(question, bench=replace(question.bench, during=limits)))
+    answer = search(replace(question, bench=replace(question.bench, during=limits)))
     assert answer.designs == ()
     assert "lost is" in str(answer.infeasible_because)
     assert "per failure" in str(answer.infeasible_because)
@@ -415,6 +443,31 @@ def test_capacity_refuses_what_it_cannot_answer(words: list[str], message: str) 
 def test_the_same_question_has_the_same_answer_with_any_number_of_threads() -> None:
     words = ["size", "--example", "guide", "--slo", "p99<1s", "--survive", "node=1", *QUICK, "-o", "json"]
     assert call(*words, "-j", "1").stdout == call(*words, "-j", "2").stdout
+
+
+PAGE = ROOT / "experiments" / "capacity_sizing"
+ASKED = ["--slo", "p99<100ms, errors<0.1%", "--survive", "node=1", "--nodes", "2..8", "--pods", "4..24"]
+
+
+def test_the_page_of_the_experiment_says_the_stored_frontier() -> None:
+    said = re.findall(
+        r"^\| (\d+) \| (\d+) \| ([\d.]+) \| (.*) \|$", (PAGE / "README.md").read_text(), re.MULTILINE
+    )
+    stored = json.loads((ROOT / "results" / "capacity_frontier" / "size.json").read_text())["designs"]
+    assert len(said) == len(stored) == 5
+    for (nodes, pods, cost, rest), row in zip(said, stored, strict=True):
+        assert [int(nodes), int(pods), float(cost)] == [row["nodes"], row["pods"], row["cost"]]
+        times = [f"{1000 * row[name]:.1f}" for name in ("p99_s", "p99_degraded_s")]
+        assert rest == " | ".join([*times, row["binding"], f"{100 * row['headroom']:.1f} %"])
+
+
+@pytest.mark.long
+def test_the_published_frontier_is_the_same_bytes_when_made_again(tmp_path: Path) -> None:
+    answer = call("size", str(PAGE / "scenario.yaml"), *ASKED, "--out", str(tmp_path / "out"))
+    assert answer.exit_code == 0, answer.stderr
+    again = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    stored = ROOT / "results" / "capacity_frontier"
+    assert again == {path.name: path.read_bytes() for path in stored.iterdir()}
 
 
 def test_numbers_are_plain() -> None:

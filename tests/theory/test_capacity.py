@@ -106,7 +106,7 @@ def sampled(law: stations.Law, load: float, workers: int, runs: int, requests: i
 def test_the_p99_of_a_pod_is_within_five_percent_of_sampled_queues(
     law: stations.Law, load: float, workers: int
 ) -> None:
-    times_s = sampled(law, load, workers, 400, 3000)
+    times_s = sampled(law, load, workers, 200, 2000)
     pods = alone(law, load, workers)
     assert pods.claim is None
     each = np.quantile(times_s, 0.99, axis=0)  # One a queue: their spread gives the error of the mean.

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from nodeportsim.engine.simulate import Engine
     from nodeportsim.scenario.spec import Scenario
-    from nodeportsim.study.slo import Limit
     from nodeportsim.study.trial import Bench
 
 Row = dict[str, Any]
@@ -88,6 +87,7 @@ def capacity(
         return
     from nodeportsim.study.capacity import Wire
     from nodeportsim.study.highest import highest
+    from nodeportsim.study.trial import bench_of
     from nodeportsim.units import rate_rps
 
     bits_per_byte = 8
@@ -98,7 +98,7 @@ def capacity(
         packets_per_s=_size("--packets", packets),
     )
     scenario = read_scenario(file, example, sets, service)
-    bench = _bench(slo, None, survive, engine, jobs)
+    bench = bench_of(slo, None, survive, engine, jobs)
     rows = _resources(scenario, bench, wire, rate_rps(churn))
     answer: Row = {"rate_rps": _digits(sum(group.rate_rps for group in scenario.clients)), "resources": rows}
     if slo is not None:
@@ -150,22 +150,6 @@ def _size(field: str, text: str) -> float:
     if not 0 < value < float("inf"):
         raise InputError("must be above 0 and finite", field=field, got=text)
     return value
-
-
-def _bench(
-    slo: str | None, during: str | None, survive: str | None, engine: Engine | None, jobs: int
-) -> Bench:
-    """Read the limits and what is lost."""
-    from nodeportsim.study.slo import parse_slo
-    from nodeportsim.study.survive import parse_loss
-    from nodeportsim.study.trial import Bench
-
-    limits: tuple[Limit, ...] = () if slo is None else parse_slo(slo)
-    meanwhile = () if during is None else parse_slo(during, field="--slo-during", during=True)
-    if meanwhile and survive is None:
-        raise InputError("needs --survive: it says what fails", field="--slo-during")
-    loss = None if survive is None else parse_loss(survive)
-    return Bench(slo=limits, during=meanwhile, loss=loss, engine=engine or "compiled", jobs=jobs)
 
 
 def _resources(scenario: Scenario, bench: Bench, wire: Any, churn_rps: float) -> list[Row]:
@@ -307,23 +291,27 @@ def size(
     **ranges: str | None,
 ) -> None:
     """Find the cheapest nodes and pods that keep to the limits, also with some of them lost."""
-    from nodeportsim.study.size import Question
     from nodeportsim.study.size import size as sized
-    from nodeportsim.study.space import parse_cost, space_of
     from nodeportsim.study.store import staged
 
-    bench = _bench(slo, during, survive, engine, jobs)
-    prices = parse_cost(cost)
     scenario = read_scenario(file, example, sets, service)
-    space = space_of(scenario, ranges, bench.loss)
-    asked = Question(scenario=scenario, space=space, cost=prices, bench=bench)
-    announce_compilation(bench.engine, quiet)
+    announce_compilation(engine or "compiled", quiet)
     with staged(out) if out else nullcontext() as staging, progress_bar("families", quiet) as progress:
-        answer = sized(asked, progress=progress)
+        answer = sized(
+            scenario,
+            slo=slo,
+            survive=survive,
+            slo_during=during,
+            cost=cost,
+            engine=engine,
+            jobs=jobs,
+            progress=progress,
+            **ranges,
+        )
         if staging is not None:
             from nodeportsim.result import write_sizes
 
-            write_sizes(asked, answer, staging)
+            write_sizes(answer, staging)
     from nodeportsim.study.sized import as_rows
 
     rows = as_rows(answer)

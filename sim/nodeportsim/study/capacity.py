@@ -1,8 +1,8 @@
 """From a scenario to the closed forms of its capacity: what each resource carries, how long requests take.
 
-The use of every resource is taken where it is hottest. Prices of new connections and packets are those the
-engine charges, for rules counted at the mean position and the mean rank of an endpoint; what follows from
-them is `nodeportsim.theory.capacity` and `nodeportsim.theory.stations` alone, which know no engine.
+The use of every resource is taken where it is hottest. Prices and delays are those of
+`nodeportsim.study.way`; what follows from them is `nodeportsim.theory.capacity` and
+`nodeportsim.theory.stations` alone, which know no engine.
 
 Where connections enter: by the first record, a list or a virtual IP all at the first node, else evenly over
 the nodes (under policy Local, behind a balancer that checks healthCheckNodePort, over those with pods). Left
@@ -19,10 +19,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nodeportsim.engine.build import conntrack_max
-from nodeportsim.engine.rules import Rules
 from nodeportsim.errors import InputError
-from nodeportsim.scenario.network import paths
 from nodeportsim.scenario.ports import addresses
+from nodeportsim.study.way import Way
 from nodeportsim.theory import capacity, limits, stations
 
 if TYPE_CHECKING:
@@ -157,12 +156,17 @@ class Capacity:
         return stations.Pods(law=self.law, workers=workers, loads_rps=loads_rps, path_s=self.path_s)
 
     @cached_property
+    def way(self) -> Way:
+        """The way to the pods."""
+        shares = tuple(self._rate_rps(group) / self.rate_rps for group in self.scenario.clients)
+        return Way(scenario=self.scenario, profile=self.profile, spread=self.spread, shares=shares)
+
+    @cached_property
     def path_s(self) -> float:
         """Mean time of a request outside the pod: paths there and back, CPU of nodes, no queue."""
         trips = 2 * (1 + self.connections)
-        entry_s, between_s = self._trip_s
-        cpu_s = self.connections * self._crossed_s("connect") + self._crossed_s("request")
-        return trips * (entry_s + between_s) + cpu_s
+        cpu_s = self.connections * self.way.crossed_s("connect") + self.way.crossed_s("request")
+        return trips * self.way.trip_s + cpu_s
 
     @cached_property
     def claim(self) -> str | None:
@@ -216,8 +220,8 @@ class Capacity:
         few = 0 < each < FEWEST_A_NODE and self.scenario.cluster.nodes > 1
         return capacity.node_cpu(
             self.rate_rps,
-            connect_s=self.spread.work_s(**self._prices("connect")),
-            request_s=self.spread.work_s(**self._prices("request")),
+            connect_s=self.spread.work_s(**self.way.prices_s("connect")),
+            request_s=self.spread.work_s(**self.way.prices_s("request")),
             connections=self.connections + self.standing / (self.rate_rps * opened_over_s),
             cores=self.scenario.cluster.cores,
             doubt=f"fewer than {FEWEST_A_NODE} kept connections a node: chance is more" if few else None,
@@ -307,7 +311,7 @@ class Capacity:
     def _programming(self, churn_rps: float) -> Resource:
         return capacity.programming(
             churn_rps,
-            sync_s=self._rules.sync_s(self.scenario.service.replicas, "partial"),
+            sync_s=self.way.rules.sync_s(self.scenario.service.replicas, "partial"),
             min_sync_period_s=self.scenario.cluster.proxy.min_sync_period_s,
         )
 
@@ -315,75 +319,3 @@ class Capacity:
         service = self.scenario.service
         own = 0 if service.type == "ClusterIP" else service.ports
         return capacity.node_ports(self.scenario.cluster.background.node_ports + own)
-
-    # Prices.
-
-    @cached_property
-    def _rules(self) -> Rules:
-        return Rules(self.scenario, self.profile)
-
-    def _prices(self, what: str) -> dict[str, float]:
-        """Prices of a new connection or of a request, at the nodes it crosses."""
-        profile, key = self.profile, self._rules.key
-        overlaid = self.scenario.cluster.network.overlay == "vxlan"
-        if what == "request":
-            return {
-                "entry_s": profile.request_s(key, self._rules.packet),
-                "transit_s": profile.request_s(key, "podip"),
-                "accept_s": profile.pod_request_s,
-                "overlay_s": profile.overlay_request_s * overlaid,
-            }
-        return {
-            "entry_s": self._walk_s,
-            "transit_s": self._rules.transit_s(*self._seen),
-            "accept_s": profile.pod_connect_s,
-            "overlay_s": profile.overlay_connect_s * overlaid,
-        }
-
-    @cached_property
-    def _seen(self) -> tuple[int, int]:
-        """Endpoints of all, and of the node that has most."""
-        return self.scenario.service.replicas, max(self.spread.pods_by_node)
-
-    @cached_property
-    def _walk_s(self) -> float:
-        """A first packet at its entry node, at the mean position and the mean rank."""
-        endpoints, local = self._seen
-        *_, places = self._rules.view(endpoints, local)
-        prices = self._rules.prices(endpoints, local, max(1, round((places + 1) / 2)))
-        ranks = local if self.spread.policy == "Local" else endpoints
-        return prices["walk_s"] + prices["endpoint_s"] * (ranks + 1) / 2
-
-    def _crossed_s(self, what: str) -> float:
-        """CPU on the way of one packet, on average over entry nodes and pods."""
-        prices = self._prices(what)
-        away = self._away_ratio
-        entry_s = prices["entry_s"] + prices["accept_s"]
-        return entry_s + away * (prices["transit_s"] + 2 * prices["overlay_s"])
-
-    @cached_property
-    def _away_ratio(self) -> float:
-        """Chance that the pod is on another node than the one entered."""
-        spread, pods = self.spread, sum(self.spread.pods_by_node)
-        if spread.policy == "Local":
-            return 0.0
-        same = zip(spread.entry_ratios, spread.pods_by_node, strict=True)
-        return 1 - sum(enter * here / pods for enter, here in same)
-
-    @cached_property
-    def _trip_s(self) -> tuple[float, float]:
-        """Mean one-way delay from clients to the node entered, and from there to the pod's node."""
-        network, given = self.scenario.cluster.network, paths(self.scenario)
-        spread, pods = self.spread, sum(self.spread.pods_by_node)
-        entry_s = between_s = 0.0
-        for n, enter in enumerate(spread.entry_ratios):
-            zone = given.node_zone[n]
-            for g, group in enumerate(self.scenario.clients):
-                weight = enter * self._rate_rps(group) / self.rate_rps
-                extra_s = self.scenario.balancer.latency_s if group.entry.policy == "balancer" else 0.0
-                own = group.entry.policy == "own-node"
-                entry_s += weight * (0.0 if own else given.path_s[given.client_zone[g]][zone] + extra_s)
-            for m, there in enumerate(spread.pods_by_node if spread.policy == "Cluster" else ()):
-                away_s = given.path_s[zone][given.node_zone[m]] if m != n else 0.0
-                between_s += enter * there / pods * away_s
-        return entry_s + network.wake_up_s + network.jitter_s, between_s

@@ -116,7 +116,7 @@ def digest(experiment: Experiment, cell: Cell, outcome: Outcome) -> Digest:
     rows = [*flattened(outcome.summary), *per_run(values, plain)]
     drawn = {panel.metric for curve in experiment.figures if curve.x == SECOND for panel in curve.panels}
     drawn |= {f"{name}.even" for name in drawn} & BY_SECOND.keys()
-    _assert_drawable(experiment, {row["metric"] for row in rows})
+    _assert_drawable(experiment, cell, {row["metric"] for row in rows})
     return Digest(
         cell=cell,
         scenario=scenario,
@@ -133,10 +133,10 @@ def _is_paired(experiment: Experiment, cell: Cell) -> bool:
     return experiment.paired is not None and experiment.paired.case in {None, cell.case}
 
 
-def _assert_drawable(experiment: Experiment, metrics: set[str]) -> None:
+def _assert_drawable(experiment: Experiment, cell: Cell, metrics: set[str]) -> None:
     """Refuse figures of metrics that are not there, after the first cell and not after the last."""
     for curve in experiment.figures:
-        for panel in curve.panels:
+        for panel in (panel for panel in curve.panels if cell.stands_at(panel.where)):
             given = metrics if not panel.minus else set(PER_RUN)
             given = given if curve.x != SECOND else set(BY_SECOND)
             if panel.metric not in given:

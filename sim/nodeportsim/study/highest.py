@@ -56,8 +56,8 @@ def highest(scenario: Scenario, bench: Bench) -> Highest:
         The clients' arrivals have no rate.
     """
     for g, group in enumerate(scenario.clients):
-        if group.arrivals == "trace" or group.loop == "closed" or group.rate_rps <= 0:
-            rule = "must be open, with a rate above 0: it is the rate that is raised"
+        if group.arrivals == "trace" or group.loop == "closed":
+            rule = "must be open, with a rate: it is what is raised"
             raise InputError(rule, field=f"clients[{g}]", got=group.arrivals)
     now_rps = sum(group.rate_rps for group in scenario.clients)
 

@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING
 
 from nodeportsim.study.search import smallest
 from nodeportsim.study.slo import QUANTILES
+from nodeportsim.study.space import parse_cost, space_of
+from nodeportsim.study.trial import SLOW, bench_of
 from nodeportsim.theory.capacity import binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nodeportsim.engine.simulate import Engine
     from nodeportsim.scenario.spec import Scenario
     from nodeportsim.study.capacity import Capacity
     from nodeportsim.study.space import Cost, Design, Space
@@ -77,11 +80,14 @@ class Answer:
         Why there is none, at the largest design of the range; None where there is one.
     tried
         Every design that was simulated, with why it is not feasible, if so.
+    question
+        What was asked.
     """
 
     designs: tuple[Sized, ...]
     infeasible_because: str | None
     tried: tuple[tuple[Design, float, str | None], ...]
+    question: Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +100,50 @@ class Question:
     bench: Bench
 
 
-def size(question: Question, *, progress: Callable[[int, int], None] | None = None) -> Answer:
-    """Find the cheapest feasible designs."""
+def size(
+    scenario: Scenario,
+    *,
+    slo: str,
+    survive: str | None = None,
+    slo_during: str | None = None,
+    cost: str = "node=1,pod=0.1",
+    engine: Engine | None = None,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    **ranges: str | None,
+) -> Answer:
+    """Find the cheapest numbers of nodes and pods that keep to limits, also with some of them lost.
+
+    Parameters
+    ----------
+    scenario
+        The service and its clients; its own nodes and pods are not looked at.
+    slo
+        Limits in steady state: ``p99<50ms, errors<0.1%, max_over_mean<1.3``.
+    survive
+        What is lost, ``node=1`` or ``zone=1``: the limits hold with it lost, too.
+    slo_during
+        Limits of one such failure: ``lost<5000`` requests.
+    cost
+        Prices: ``node=1,pod=0.1``.
+    engine, jobs, progress
+        As in `nodeportsim.study.run.run`; progress counts families of designs.
+    ranges
+        Where to look: ``nodes="2..20", pods="2..60", workers="4,8", modes="iptables,nftables",
+        policies="Cluster,Local", entries="balancer"``; what is not given stays, nodes and pods as here.
+
+    Raises
+    ------
+    InputError
+        A limit, a price or a range cannot be used.
+    """
+    bench = bench_of(slo, slo_during, survive, engine, jobs)
+    prices, space = parse_cost(cost), space_of(scenario, ranges, bench.loss)
+    return search(Question(scenario=scenario, space=space, cost=prices, bench=bench), progress)
+
+
+def search(question: Question, progress: Callable[[int, int], None] | None = None) -> Answer:
+    """Find the cheapest feasible designs of a question."""
     return _Search(question, progress).answer()
 
 
@@ -124,6 +172,7 @@ class _Search:
             designs=tuple(self._sized(design) for design in found),
             infeasible_because=because,
             tried=tuple((d, self._price(d), self.reasons[d]) for d in sorted(self.reasons)),
+            question=self.question,
         )
 
     def _price(self, design: Design) -> float:
@@ -155,7 +204,7 @@ class _Search:
         while top > family.pods and self._price(replace(family, pods=top)) >= below:
             top -= 1
         pods = smallest(
-            family.pods, top, self._guess(family, top), lambda n: self._keeps(replace(family, pods=n))
+            family.pods, top, self._guess(family, top), lambda n: self._enough(replace(family, pods=n))
         )
         if pods is None:
             return None
@@ -184,8 +233,13 @@ class _Search:
             and forms.pods.is_stable
         )
 
+    def _enough(self, design: Design) -> bool:
+        """Whether it has all the pods it needs, though it may have too many for an even load."""
+        self.reasons[design] = self._trial(design).reason
+        return not self._trial(design).lacks_pods
+
     def _keeps(self, design: Design) -> bool:
-        """Whether it is feasible in its steady states as far as more pods can help."""
+        """Whether it is feasible in its steady states."""
         self.reasons[design] = self._trial(design).reason
         return self.reasons[design] is None
 
@@ -203,7 +257,7 @@ class _Search:
     def _sized(self, design: Design) -> Sized:
         trial = self._trial(design)
         p99 = {state.name: _p99(state) for state in trial.states}
-        worst = min((binding(state.forms.resources()) for state in trial.states), key=lambda r: r.headroom)
+        worst = min((_binding(state) for state in trial.states), key=lambda resource: resource.headroom)
         return Sized(
             design=design,
             cost=self._price(design),
@@ -216,6 +270,11 @@ class _Search:
                 for one in state.judged
             ),
         )
+
+
+def _binding(state: State) -> Resource:
+    """Name what breaks first of what a scenario speaks of."""
+    return binding(r for r in state.forms.resources() if r.simulated or r.name in SLOW)
 
 
 def _p99(state: State) -> float | None:

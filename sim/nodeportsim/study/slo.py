@@ -70,6 +70,8 @@ MEASURES: Mapping[str, tuple[Measure, Callable[[str], float]]] = {
 connections over the mean, attempts per request."""
 DURING: Mapping[str, tuple[Measure, Callable[[str], float]]] = {"lost": (_lost, float)}
 """... of a failure: requests lost, from the fault until everything is noticed."""
+RISING = ("max_over_mean",)
+"""Measures that more pods make worse; they make all others better."""
 LEAST = {"max_over_mean": 1.0, "attempts": 1.0}
 """Values that a measure cannot go below, where that is not 0."""
 
@@ -95,6 +97,11 @@ class Limit:
     bound: float
     allowed: bool
     measure: Measure
+
+    @property
+    def rises(self) -> bool:
+        """Whether more pods make it worse: they share the same connections less evenly."""
+        return self.name in RISING
 
     def keeps(self, value: float) -> bool:
         """Say whether a value keeps to the limit."""

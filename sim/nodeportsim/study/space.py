@@ -20,6 +20,8 @@ POLICIES = ("Cluster", "Local")
 ENTRIES = tuple(
     name for name in get_args(Entry.model_fields["policy"].annotation) if name not in {"custom", "own-node"}
 )
+AS_DECLARED = "as declared"
+"""The entry policy of a design where groups of clients have several, and none was asked for."""
 MODES: tuple[str, ...] = get_args(Mode)
 MOST_NODES, MOST_PODS, MOST_WORKERS, MOST_FAMILIES = 5000, 150_000, 10_000, 2000
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:\.\.\s*(\d{1,6})\s*)?")
@@ -74,7 +76,7 @@ class Design:
 
 def _entry(entry: Entry, policy: str) -> Entry:
     """Change the entry policy; what belongs to another one goes."""
-    if policy == entry.policy:
+    if policy in {entry.policy, AS_DECLARED}:
         return entry
     return Entry.model_validate({"policy": policy}, by_name=True)
 
@@ -190,7 +192,8 @@ def space_of(scenario: Scenario, given: Mapping[str, str | None], loss: Loss | N
     loss
         What must be survived: refused where no design has more.
     """
-    entry = scenario.clients[0].entry.policy
+    declared = {group.entry.policy for group in scenario.clients}
+    entry = declared.pop() if len(declared) == 1 else AS_DECLARED
 
     def names(name: str, now: str, known: tuple[str, ...]) -> tuple[str, ...]:
         typed = given.get(name)

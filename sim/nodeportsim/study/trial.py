@@ -14,12 +14,15 @@ seconds. Runs are no longer than the scenario's own: `window_s`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
+from nodeportsim.errors import InputError
 from nodeportsim.scenario.profile import load_profile
 from nodeportsim.study.capacity import Capacity
-from nodeportsim.study.survive import failing, lost_nodes, without
+from nodeportsim.study.run import assert_conserved
+from nodeportsim.study.slo import parse_slo
+from nodeportsim.study.survive import failing, lost_nodes, parse_loss, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +45,8 @@ SERVICES = 500
 WARM_UP = 0.1
 """Share of a trial's time that is left out: it starts with empty queues."""
 FAULT_AT_S = 10.0
-SLOW = ("conntrack", "masquerade ports", "client ports", "balancer ports", "NodePorts")
+SLOW = ("conntrack", "masquerade ports", "client ports", "NodePorts")
+"""Resources that a trial is too short for. Not a balancer's ports: its addresses are not declared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,24 @@ class Bench:
     def trial(self, scenario: Scenario) -> Trial:
         """Try one design."""
         return Trial(scenario=self.prepared(scenario), bench=self)
+
+
+def bench_of(
+    slo: str | None, during: str | None, survive: str | None, engine: Engine | None, jobs: int
+) -> Bench:
+    """Make a bench of limits and losses as people write them.
+
+    Raises
+    ------
+    InputError
+        They cannot be read, or there are limits of a failure and nothing fails.
+    """
+    limits = () if slo is None else parse_slo(slo)
+    meanwhile = () if during is None else parse_slo(during, field="--slo-during", during=True)
+    if meanwhile and survive is None:
+        raise InputError("needs --survive: it says what fails", field="--slo-during")
+    loss = None if survive is None else parse_loss(survive)
+    return Bench(slo=limits, during=meanwhile, loss=loss, engine=engine or "compiled", jobs=jobs)
 
 
 def window_s(scenario: Scenario) -> float:
@@ -151,7 +173,16 @@ class Trial:
         if not self.states:
             return f"no node with a pod is left with {self.bench.loss} lost"
         full = next((state.full for state in self.states if state.full), None)
-        return full or next(self._missed(), None)
+        return full or next(self._missed(rising=False), None) or next(self._missed(rising=True), None)
+
+    @property
+    def lacks_pods(self) -> bool:
+        """Whether it is not feasible for a reason that more pods may mend."""
+        return self.reason is not None and (
+            not self.states
+            or any(state.full for state in self.states)
+            or any(True for _ in self._missed(rising=False))
+        )
 
     @cached_property
     def during(self) -> tuple[Judged, ...]:
@@ -171,10 +202,10 @@ class Trial:
         """Whether it keeps to everything."""
         return self.reason is None and self.reason_during is None
 
-    def _missed(self) -> Iterator[str]:
+    def _missed(self, *, rising: bool) -> Iterator[str]:
         for state in self.states:
             for one in state.judged:
-                if one.verdict != "holds":
+                if one.verdict != "holds" and one.limit.rises == rising:
                     yield said(one, state.where)
 
 
@@ -187,8 +218,9 @@ def judged(
     for look in looks:
         runs += replicate(scenario, range(len(runs), look), bench)
         found = tuple(limit.judge(runs) for limit in limits)
-        verdicts = {one.verdict for one in found}
-        if "fails" in verdicts or verdicts == {"holds"}:
+        # Another limit's failure says nothing of whether more pods would help.
+        failed = any(one.verdict == "fails" and not one.limit.rises for one in found)
+        if failed or all(one.verdict != "open" for one in found):
             break
     return found
 
@@ -204,15 +236,12 @@ def said(one: Judged, where: str) -> str:
     return f"{limit.name} is {estimate.estimate:.4g} {where}, must be {limit.text}"
 
 
-_PROFILES: dict[str, Profile] = {}
-
-
 def profile_of(scenario: Scenario) -> Profile:
     """Load a scenario's profile, once a process: a search asks for it at every design."""
-    name = scenario.cluster.profile
-    if name not in _PROFILES:
-        _PROFILES[name] = load_profile(name)
-    return _PROFILES[name]
+    return _loaded(scenario.cluster.profile)
+
+
+_loaded = cache(load_profile)
 
 
 def replicate(scenario: Scenario, numbers: Sequence[int], bench: Bench) -> list[Replication]:
@@ -221,9 +250,13 @@ def replicate(scenario: Scenario, numbers: Sequence[int], bench: Bench) -> list[
 
     profile = profile_of(scenario)
     if min(bench.jobs, len(numbers)) <= 1:
-        return [simulate(scenario, n, engine=bench.engine, profile=profile) for n in numbers]
-    from joblib import Parallel, delayed
+        runs = [simulate(scenario, n, engine=bench.engine, profile=profile) for n in numbers]
+    else:
+        from joblib import Parallel, delayed
 
-    prefer = "threads" if bench.engine == "compiled" else "processes"
-    work = (delayed(simulate)(scenario, n, engine=bench.engine, profile=profile) for n in numbers)
-    return list(Parallel(n_jobs=bench.jobs, prefer=prefer, batch_size=1)(work))
+        prefer = "threads" if bench.engine == "compiled" else "processes"
+        work = (delayed(simulate)(scenario, n, engine=bench.engine, profile=profile) for n in numbers)
+        runs = list(Parallel(n_jobs=bench.jobs, prefer=prefer, batch_size=1)(work))
+    for run in runs:
+        assert_conserved(run, scenario)
+    return runs

@@ -50,6 +50,8 @@ RARE_OVERLOAD = 0.01
 """Share of the requests that may meet an overloaded pod where the others are spoken of."""
 RARE_LOAD = 0.001
 """Share of the requests whose pod may be busier than that, or overloaded, and is then not looked at."""
+MOST_LOADS = 64
+"""Different loads of pods that are told apart; more of them are taken together, at their mean."""
 SPAN_SERVICES, SPAN_WAITS = 3.0, 16.0
 """The lattice reaches so many of the longest services and mean waits."""
 _RARE = 1e-6
@@ -285,12 +287,15 @@ def shared_by_connections(
     n, p = connections - 1, 1 / pods
     logs = gammaln(n + 1) - gammaln(others + 1) - gammaln(n - others + 1)
     chances = np.exp(logs + xlogy(others, p) + xlog1py(n - others, -p))
-    likely = chances > _RARE
+    likely = np.flatnonzero(chances > _RARE)
+    alike = np.array_split(likely, min(MOST_LOADS, len(likely)))
+    weights = np.array([chances[part].sum() for part in alike])
+    held = np.array([(1 + others[part]) @ chances[part] for part in alike]) / weights
     return Pods(
         law=law,
         workers=workers,
-        loads_rps=tuple(((1 + others[likely]) * rate_rps / connections).tolist()),
-        weights=tuple((chances[likely] / chances[likely].sum()).tolist()),
+        loads_rps=tuple((held * rate_rps / connections).tolist()),
+        weights=tuple((weights / weights.sum()).tolist()),
         path_s=path_s,
         connection_rps=rate_rps / connections,
     )

@@ -68,7 +68,8 @@ def draw(table: DataFrame) -> Figure:
         )
         axes.plot(misses["nodes"], misses["pods"], "x", color=colour, alpha=0.7)
         axes.plot(keeps["nodes"], keeps["pods"], marker, color=colour, fillstyle="none")
-        axes.plot(chosen["nodes"], chosen["pods"], f"{marker}-", color=colour, label=family)
+        axes.plot(chosen["nodes"], chosen["pods"], "-", color=colour, alpha=0.25)
+        axes.plot(chosen["nodes"], chosen["pods"], marker, color=colour, label=family)
         ends += [(row["nodes"], row["pods"], _label(row), colour) for row in chosen.to_dict("records")]
     low, high = int(table["nodes"].min()), int(table["nodes"].max())
     axes.set(xlabel="nodes", ylabel="pods", xlim=(low - 0.5, high + 0.5 + 0.12 * (high - low + 1)))
