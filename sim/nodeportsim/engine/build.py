@@ -179,7 +179,7 @@ def world_of(
     _fill_pods(world, scenario, shape)
     _fill_clients(world, scenario, network, shape)
     configure_ports(world, scenario)
-    _link(world)
+    _link(world, shape)
     return world
 
 
@@ -352,12 +352,9 @@ def give_up_s(retries: int) -> float:
     return sum(min(RTO_S * 2.0**k, RTO_MAX_S) for k in range(retries + 1))
 
 
-def _link(w: R.World) -> None:
+def _link(w: R.World, shape: Shape) -> None:
     """Chain the slots of every pool into its free list."""
     pools: tuple[Any, ...] = (w.requests, w.connections, w.flights)
     for pool in pools:
-        for k, row in enumerate(pool):
-            row.next = k + 1
-        pool[len(pool) - 1].next = -1
-    for flight in w.flights:
-        flight.request = -1
+        shape.fill(pool, next=[*range(1, len(pool)), -1])
+    shape.fill(w.flights, request=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 import numpy as np
@@ -11,6 +12,7 @@ i8 = Annotated[int, "i8"]
 i4 = Annotated[int, "i4"]
 
 
+@cache
 def struct(cls: type) -> np.dtype[Any]:
     """Give the C struct of a record class."""
     hints = get_type_hints(cls, include_extras=True)

@@ -14,6 +14,7 @@ is called with; here a struct (`Row`) gives 64 bits whatever it keeps.
 from __future__ import annotations
 
 import operator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,9 +98,17 @@ class Handle:
 def _type(value: Any) -> Any:
     """Return the type of a field: rows of one struct are that struct."""
     if isinstance(value, np.record):
-        return Row(typeof(value.base).dtype)
-    array = typeof(np.asarray(value))
-    return Rows(Row(array.dtype) if isinstance(array.dtype, types.Record) else array.dtype, array.ndim)
+        return _kind(value.base.dtype, 0)
+    return _kind(value.dtype, value.ndim)
+
+
+@cache
+def _kind(dtype: np.dtype[Any], ndim: int) -> Any:
+    """Return the type of rows of this kind, 0 dimensions for one struct; every world asks for the same."""
+    item = typeof(np.empty(1, dtype)).dtype
+    if ndim == 0:
+        return Row(item)
+    return Rows(Row(item) if isinstance(item, types.Record) else item, ndim)
 
 
 @typeof_impl.register(Handle)
