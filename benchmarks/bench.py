@@ -1,8 +1,8 @@
 """What the engine costs: ratios of one run, what grows with what, memory and start.
 
-Usage: python benchmarks/bench.py [--rounds N] [--long] [ratios] [growth] [start]
+Usage: python benchmarks/bench.py [--rounds N] [--long] [ratios] [growth] [start] [imports]
 
-Without names, all three. Everything is CPU time, the least of N rounds (default 5) in which the programs take
+Without names, all four. Everything is CPU time, the least of N rounds (default 5) in which the programs take
 turns; only what says "clock" is not. Needs gcc and Linux. ``--long`` also simulates 10^8 requests; without
 it that number is kept from before. Writes results/benchmarks/. Compare the ratios: the rates are those of
 the machine.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import charts
 import growth
+import imports
 import ratios
 import start
 from cases import CASES
@@ -69,10 +70,17 @@ def bench_start(options: argparse.Namespace) -> None:
     (RESULTS / "start.md").write_text(start_md(found), encoding="utf-8")
 
 
+def bench_imports(options: argparse.Namespace) -> None:
+    found = imports.measure(min(options.rounds, 2))
+    print(*found, sep="\n", file=sys.stderr)
+    write_json("imports.json", found)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ratios": bench_ratios,
     "growth": bench_growth,
     "start": bench_start,
+    "imports": bench_imports,
 }
 
 

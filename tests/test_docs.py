@@ -96,7 +96,8 @@ def parsed(command: str) -> None:
         node: click.Command = main
         rest = words[1:]
         while isinstance(node, click.Group) and rest:
-            name = rest.pop(0)
+            # Some groups take a file for their first command.
+            name = getattr(node, "default", rest[0]) if rest[0] not in node.commands else rest.pop(0)
             assert name in node.commands, f"{command}: no command {name}"
             node = node.commands[name]
         if rest:

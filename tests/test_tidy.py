@@ -34,6 +34,7 @@ ROOFS = {"__init__", "__main__", "cli", "result"}  # These may import every floo
 
 # Which third-party package may stand where: prefixes of module paths below the package.
 LIBRARIES = {
+    "SALib": ("study.sensitivity",),
     "click": ("cli",),
     "distributed": ("study.workers",),
     "jinja2": ("report",),
@@ -53,7 +54,7 @@ LIBRARIES = {
     "simpy": ("engine",),
     "yaml": ("scenario", "study.experiment", "calibrate", "result"),
 }
-SLOW = {"scipy", "pandas", "matplotlib", "numba", "networkx"}
+SLOW = {"SALib", "distributed", "scipy", "pandas", "matplotlib", "numba", "networkx"}
 FILE_TOUCHERS = (
     "result",
     "scenario.read",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError
-from nodeportsim.study.manifest import write_manifest
+from nodeportsim.study.manifest import csv_text, write_manifest
 from nodeportsim.study.provenance import scenario_sha256
 from nodeportsim.study.run import Outcome, run
 from nodeportsim.study.store import staged
@@ -79,7 +79,7 @@ class Result(Outcome):
         tables = self.tables
         render(self.summary, tables, folder, command=_AGAIN)
         for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+            (folder / f"{name}.csv").write_text(csv_text(table), encoding="utf-8", newline="\n")
         (folder / "summary.json").write_text(as_json(self.summary), encoding="utf-8")
         (folder / "provenance.json").write_text(as_json(self.summary["provenance"]), encoding="utf-8")
         (folder / "scenario.yaml").write_text(write(self.scenario), encoding="utf-8")
@@ -116,7 +116,7 @@ def write_findings(
     from nodeportsim.report.figures import write
     from nodeportsim.study.experiment import conclusions
 
-    findings.table.to_csv(folder / "table.csv", index=False, lineterminator="\n")
+    (folder / "table.csv").write_text(csv_text(findings.table), encoding="utf-8", newline="\n")
     (folder / "conclusions.md").write_text(conclusions(experiment, findings), encoding="utf-8")
     for figure, frame in findings.figures.items():
         write(figure, {"table": frame}, folder)

@@ -49,6 +49,17 @@ def test_there_are_ten_to_nineteen_batches_whatever_the_length(seconds: int) -> 
         assert found.low < found.estimate < found.high
 
 
+def test_what_fills_no_batch_is_left_out_at_the_beginning() -> None:
+    """165 s: ten batches of 16 s and five seconds before them, however wild these are.
+
+    A second is left over of the short batches; the four after it add up to what is usual.
+    """
+    parts = np.random.default_rng(1).normal(10, 1, 165)
+    wild = np.concatenate([[1e3, -500, 540, -500, 500], parts[5:]])
+    calm, found = (batch_ratio(series, np.ones(165), ANY)[0] for series in (parts, wild))
+    assert found.high - found.low == pytest.approx(calm.high - calm.low)
+
+
 def test_independent_batches_are_told_to_depend_in_one_of_ten_runs() -> None:
     rng = np.random.default_rng(2)
     refused = sum(depend(rng.normal(size=40)) for _ in range(4000))

@@ -137,6 +137,18 @@ def test_the_confidence_in_the_best_is_the_level_at_which_it_is_left_alone() -> 
         assert alone == (found.confidence is not None and found.confidence >= 0.95)
 
 
+def test_a_confidence_is_one_less_the_errors_of_all_rivals() -> None:
+    """Two rivals, each worse at a one-sided p of 1 %: the best is screened out at most 2 % of the time."""
+    t = float(stats.t.isf(0.01, 19))
+    half = float(stats.t.isf(0.025, 19))
+
+    def difference(i: int, j: int) -> Estimate:
+        away = t * ((j > 0) - (i > 0))
+        return Estimate(estimate=away, low=away - half, high=away + half)
+
+    assert select([0.0, 1.0, 1.0], difference, 20).confidence == pytest.approx(0.98)
+
+
 def test_a_confidence_of_95_percent_is_right_in_95_percent_of_the_problems() -> None:
     """Among problems whose winner is said with at least 95 %, even where the true gap is small."""
     rng, wrong, said = np.random.default_rng(6), 0, 0

@@ -94,6 +94,11 @@ def study() -> dict[str, pd.DataFrame]:
         ("p50 latency", "nftables", "iptables", -0.03, -0.04, -0.02),
         ("failed requests", "nftables", "iptables", 0.002, -0.01, 0.014),
     ]
+    tornado = [
+        ("latency_s.p99", "tornado", name, end, setting, value, value - 1e-3, value + 1e-3)
+        for name, ends in (("rate", (-0.004, 0.03)), ("serviceTime.mean", (-0.01, 0.05)))
+        for end, setting, value in zip(("low", "high"), ("10/s", "50/s"), ends, strict=True)
+    ]
     phases = [
         (rate, attempts, ratio, ratio, ratio, 1.0, state, "requests per second", "attempts")
         for rate, attempts, ratio, state in (
@@ -112,6 +117,7 @@ def study() -> dict[str, pd.DataFrame]:
         for policy, values in rows.items()
         for case, value in zip(("power-off", "pod-crash"), values, strict=True)
     ]
+    matters = ["metric", "method", "parameter", "index", "setting", "estimate", "low", "high"]
     late = [
         (name, kind, 50.0 * (second > since), None, None, second)
         for name, since in (("kept for good", 99), ("at most 20 s", 19))
@@ -160,6 +166,7 @@ def study() -> dict[str, pd.DataFrame]:
         "pre_stop": pd.DataFrame(rolled, columns=[*curve, "pre_stop_s"]),
         "failure_retry": pd.DataFrame(dying[: len(dying) // 2], columns=[*curve, "since_fault_s", "panel"]),
         "failure_keep_alive": pd.DataFrame(dying, columns=[*curve, "since_fault_s", "panel"]),
+        "tornado": pd.DataFrame(tornado, columns=matters),
         "frontier": pd.DataFrame(designs, columns=tried),
         "degraded_p99": pd.DataFrame(sized, columns=[*curve, "pods", "panel"]),
         "phase_diagram": pd.DataFrame(phases, columns=diagram),

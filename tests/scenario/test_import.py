@@ -81,6 +81,13 @@ def test_a_dump_says_the_same_in_pieces_of_any_size(size: int, indent: int | Non
         assert from_text(json.dumps(document, indent=indent)).cluster == read_cluster([document])
 
 
+def test_a_number_that_is_cut_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "PIECE_BYTES", 1)
+    assert from_text(
+        '{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"}, "x": 123}'
+    ).cluster.nodes
+
+
 def test_lists_may_follow_each_other_and_stand_in_each_other() -> None:
     objects = healthy()
     lists = [{"apiVersion": "v1", "kind": "List", "items": [each]} for each in objects.values()]
@@ -223,6 +230,27 @@ def test_several_services_are_listed_and_the_others_are_counted(tmp_path: Path) 
     assert (scenario.cluster.background.services, scenario.cluster.background.node_ports) == (1, 1)
     with pytest.raises(InputError, match="several Services carry NodePort traffic"):
         imported(what, None)
+
+
+def test_pods_of_others_are_passed_over_only_where_the_service_stands_before_them(tmp_path: Path) -> None:
+    objects = healthy()
+    stranger = pod(9, "node-1")
+    stranger["metadata"] |= {"name": "other-9", "labels": {"app": "other"}}
+    elsewhere = pod(8, "node-1")
+    elsewhere["metadata"] |= {"name": "web-8", "namespace": "shop"}
+    items = [*objects.values(), stranger, elsewhere]
+    first, last = (
+        from_text(json.dumps({"kind": "List", "items": each}))._replace(proxy=None)
+        for each in (items, items[::-1])
+    )
+    named = gather(
+        streamed.objects_of(io.BytesIO(json.dumps({"kind": "List", "items": items}).encode()), ""), "web"
+    )
+    assert (first.passed, last.passed, named.passed) == (0, 0, 2)
+    texts = [imported(each, "web") for each in (first, named)]
+    assert texts[0] == texts[1]
+    assert "5 Pods" in texts[0]
+    assert written(last, tmp_path)[1].service == written(named, tmp_path)[1].service
 
 
 def test_a_secret_is_passed_over_and_never_copied(tmp_path: Path) -> None:

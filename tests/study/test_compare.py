@@ -11,8 +11,10 @@ import synthetic
 
 from nodeportsim.engine import simulate as engine
 from nodeportsim.errors import InputError
+from nodeportsim.metrics.certainty import replications_for
+from nodeportsim.metrics.compare import compare
 from nodeportsim.metrics.histogram import quantile
-from nodeportsim.metrics.intervals import paired_difference, paired_quantile_difference
+from nodeportsim.metrics.intervals import Estimate, paired_difference, paired_quantile_difference
 from nodeportsim.metrics.observables import NAMES
 from nodeportsim.metrics.variants import HIGHER_IS_BETTER, METRICS, Variant, best, differences, sample
 from nodeportsim.scenario.clients import Clients
@@ -51,6 +53,37 @@ def test_what_pairs_share_cancels_and_the_variance_ratio_says_by_how_much() -> N
     rows = {row["metric"]: row for row in differences([fast, slow], fast, METRICS)}
     assert rows["latency_s.mean"]["variance_ratio"] == pytest.approx(5.0, rel=0.05)
     assert rows["latency_s.mean"]["sure"] == "very sure"
+
+
+def test_with_drawn_prices_a_row_is_that_of_the_comparison_in_python() -> None:
+    """Both sides at prices of their own and at the profile's: the interval holds what the prices do."""
+    sides = []
+    for own_s, plain_s in ((0.010, 0.009), (0.006, 0.005)):
+        drawn = [synthetic.replication(n, duration_s=5, service_s=own_s + 1e-4 * n) for n in range(12)]
+        sides.append((drawn, synthetic.replications(12, duration_s=5, service_s=plain_s)))
+    expected = {
+        row["metric"]: row for row in compare(sides[0][0], sides[1][0], nominal=(sides[0][1], sides[1][1]))
+    }
+    metrics = ("latency_s.p50", "latency_s.mean")
+    variants = [
+        Variant(name=name, own=sample(own, metrics), nominal=sample(nominal, metrics))
+        for name, (own, nominal) in zip("ab", sides, strict=True)
+    ]
+    names = ("latency_p50_s", "latency_mean_s")
+    for row, name in zip(differences(variants, variants[0], metrics), names, strict=True):
+        for end in ("difference", "low", "high"):
+            assert row[end] == pytest.approx(expected[name][end], rel=1e-8)
+
+
+def test_the_more_rows_are_asked_for_the_more_replications_are_needed_and_the_less_is_sure() -> None:
+    one, other = variant("one"), variant("other", seed=2)
+    (alone,) = differences([one, other], one, ("latency_s.mean",))
+    among = next(r for r in differences([one, other], one, METRICS) if r["metric"] == "latency_s.mean")
+    assert (alone["sure"], among["sure"]) == ("cannot tell", "cannot tell")
+    assert among["p_value"] == alone["p_value"] == alone["p_adjusted"] < among["p_adjusted"]
+    found = Estimate(estimate=alone["difference"], low=alone["low"], high=alone["high"])
+    for row, rows in ((alone, 1), (among, len(METRICS))):
+        assert row["replications_needed"] == replications_for(found, 12, rows)
 
 
 def test_under_ten_replications_nobody_can_tell_and_ten_are_advised() -> None:
@@ -146,6 +179,7 @@ def test_the_tables_of_a_comparison_are_tidy_and_the_figure_draws_rows_with_an_i
             {},
             "run.replications must be the same",
         ),
+        ({f"{n}": with_replicas(n) for n in range(1, 52)}, {}, "51 variants"),
         ({"ipvs": SMALL, "nftables": with_replicas(7)}, {"baseline": "ipv"}, "did you mean ipvs"),
         ({"a": SMALL, "b": with_replicas(7)}, {"metrics": ["latency_s.p98"]}, "did you mean latency_s.p9"),
     ],

@@ -58,6 +58,11 @@ def test_a_field_that_counts_gets_whole_numbers_without_repeats() -> None:
     assert all(isinstance(p.labels["replicas"], int) for p in points(parse_vary(["replicas=lin:1:4:10"])))
 
 
+def test_bare_words_for_true_and_false_are_no_text() -> None:
+    found = points(parse_vary(["localhostNodePorts=true,false"]))
+    assert [p.labels["localhostNodePorts"] for p in found] == [True, False]
+
+
 def test_a_version_is_text_and_no_number() -> None:
     (first, second) = points(parse_vary(["kubernetesVersion=1.30,1.3"]))
     assert (first.labels, second.labels) == ({"kubernetesVersion": "1.30"}, {"kubernetesVersion": "1.3"})

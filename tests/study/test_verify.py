@@ -86,6 +86,11 @@ def test_a_run_is_identical_to_itself_and_its_manifest_names_every_file(run: Pat
     assert call("verify", str(run), "--engine", "simpy")[:2] == (0, f"{run}: identical\n")
 
 
+def test_another_engine_gives_the_same_verdict(run: Path) -> None:
+    assert json.loads((run / "summary.json").read_text())["provenance"]["engine"] == "simpy"
+    assert verify(run) == Verdict(folder=str(run), answer="identical")
+
+
 def test_every_file_that_is_truncated_changed_or_missing_is_named(made: Path, tmp_path: Path) -> None:
     for name in json.loads((made / NAME).read_text())["files"]:
         folder = Path(shutil.copytree(made, tmp_path / "copy", dirs_exist_ok=True))
@@ -134,6 +139,16 @@ def test_a_number_of_another_version_is_listed_with_how_far_it_is_off(run: Path)
     assert rows["latency_s.mean"]["within"] is False
     assert rows["requests.offered"]["within"] is None
     assert call("verify", str(run), "--engine", "simpy")[0] == 1
+
+
+def test_a_number_that_an_older_version_did_not_tell_is_no_difference(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    for version, answer in (("0.0.9", "identical"), (summary["provenance"]["version"], "results differ")):
+        summary["provenance"]["version"] = version
+        less = {name: value for name, value in summary.items() if name != "first_packet_s"}
+        (run / "summary.json").write_text(json.dumps(less))
+        write_manifest(run, {"kind": "run"})
+        assert again(run).answer == answer
 
 
 def test_a_table_that_differs_is_named_and_one_that_is_not_there_is_not_missed(run: Path) -> None:
@@ -243,7 +258,8 @@ def test_an_experiments_folder_is_verified_by_running_it_again(run: Path) -> Non
     (found / "table.csv").write_text("variant\n")
     assert again(found).answer == "files changed"
     write_manifest(found, {"kind": "experiment", "experiment": "more.yaml", "replications": None})
-    assert again(found).reasons == ("table table.csv differs",)
+    verdict = again(found)
+    assert (verdict.answer, verdict.reasons) == ("results differ", ("table table.csv differs",))
 
 
 def test_runs_are_listed_and_damaged_ones_are_named(run: Path) -> None:
@@ -251,6 +267,7 @@ def test_runs_are_listed_and_damaged_ones_are_named(run: Path) -> None:
         other = Path(shutil.copytree(run, run.with_name(name)))
         (other / file).write_text("{") if file != NAME else (other / file).unlink()
     Path("runs/not-ours").mkdir()
+    Path("runs/not-ours/scenario.yaml").write_text(TINY)
     code, told, _ = call("runs", "-o", "json")
     rows = {row["run"]: row for row in json.loads(told)}
     assert code == 0

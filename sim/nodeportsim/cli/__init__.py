@@ -21,6 +21,7 @@ from nodeportsim.cli.incidents import incidents
 from nodeportsim.cli.looks import list_, ports, schema
 from nodeportsim.cli.measuring import measure
 from nodeportsim.cli.plumbing import Commands, debug
+from nodeportsim.cli.sensitivity import sensitivity
 from nodeportsim.cli.sizing import capacity, size
 from nodeportsim.cli.sweeps import sweep
 from nodeportsim.cli.validate import validate
@@ -43,6 +44,7 @@ for command in (
     import_,
     experiment,
     sweep,
+    sensitivity,
     incidents,
     diagnose,
     measure,

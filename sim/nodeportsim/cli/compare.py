@@ -73,7 +73,7 @@ def compare(
     sets += tuple(f"{path}={value}" for path, value in given.items() if value is not None)
     scenarios = _variants(files, examples, vary, changes, sets, service)
     announce_compilation(choose_engine(next(iter(scenarios.values())), engine), quiet)
-    wanted = tuple(name.strip() for name in metrics.split(",")) if metrics else ()
+    wanted = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
     with staged(out) if out else nullcontext() as staging, progress_bar("variants", quiet) as progress:
         found = compare_scenarios(
             scenarios, baseline=baseline, metrics=wanted, engine=engine, jobs=jobs, progress=progress

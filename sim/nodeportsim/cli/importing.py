@@ -44,7 +44,7 @@ def import_(
 
     if profile_out and not metrics:
         raise click.UsageError("--profile-out writes what --metrics tells: give both")
-    known = gather_files(files or ("-",))
+    known = gather_files(files or ("-",), service)
     if listing:
         rows = listed(known)
         print_json(rows) if kind == "json" else _show(rows)

@@ -40,10 +40,12 @@ LINE_S = 10.0
 class Sweeps(click.RichGroup):
     """A group that takes anything but the name of one of its commands for a sweep to run."""
 
+    default = "run"
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Let ``sweep FILE`` mean ``sweep run FILE``."""
         if args and args[0] not in {*self.commands, "-h", "--help"}:
-            args = ["run", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
@@ -150,16 +152,18 @@ def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
         with progress_bar("points", quiet) as shown:
             yield shown
         return
-    began_s = last_s = time.monotonic()
-    first: int | None = None
+    # Counted from the first point on: before it, workers start.
+    first: tuple[float, int] | None = None
+    last_s = 0.0
 
     def line(done: int, total: int) -> None:
-        nonlocal last_s, first
-        first = done - 1 if first is None else first
+        nonlocal first, last_s
         now_s = time.monotonic()
-        if now_s - last_s >= LINE_S:
+        if first is None:
+            first, last_s = (now_s, done), now_s
+        elif now_s - last_s >= LINE_S:
             last_s = now_s
-            rate = (done - first) / (now_s - began_s)
+            rate = (done - first[1]) / (now_s - first[0])
             left_s = (total - done) / rate
             click.echo(f"{done} of {total} points, {rate:.3g} points/s, {left_s:.0f} s left", err=True)
 

@@ -103,10 +103,10 @@ def runs(*, folder: Path, kind: str) -> None:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    from nodeportsim.study.manifest import NAME
+    from nodeportsim.study.manifest import NAME, SUMMARY
 
     for each in sorted(folder.iterdir()):
-        if each.is_dir() and any((each / name).exists() for name in (NAME, "summary.json", "scenario.yaml")):
+        if each.is_dir() and any((each / name).exists() for name in (NAME, SUMMARY)):
             yield each
 
 

@@ -15,8 +15,17 @@ if TYPE_CHECKING:
 LEFT_OUT = "provenance"  # Where numbers come from is compared by itself.
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, added: bool = True
+) -> list[dict[str, Any]]:
     """Compare two summaries.
+
+    Parameters
+    ----------
+    before, after
+        The summaries.
+    added
+        Whether a number that only the second has is a difference: a later version may say more.
 
     Returns
     -------
@@ -27,7 +36,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dic
     first, second = (dict(_numbers(summary, "")) for summary in (before, after))
     return [
         _row(name, first.get(name, _NOTHING), second.get(name, _NOTHING))
-        for name in dict.fromkeys([*first, *second])
+        for name in dict.fromkeys([*first, *(second if added else ())])
         if first.get(name, _NOTHING) != second.get(name, _NOTHING)
     ]
 

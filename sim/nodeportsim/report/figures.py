@@ -29,6 +29,7 @@ from nodeportsim.report.plots import (
     stages,
     survival,
     timeline,
+    tornado,
     warm_up,
 )
 
@@ -163,6 +164,12 @@ PLOTS = {
         frames=paired.frames,
         text=paired.text,
         draw=paired.draw,
+    ),
+    "tornado": Plot(
+        question="Which of many parameters matters most?",
+        frames=tornado.frames,
+        text=tornado.text,
+        draw=tornado.draw,
     ),
     "frontier": Plot(
         question="How many nodes and pods are enough, and which are cheapest?",

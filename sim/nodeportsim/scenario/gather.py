@@ -49,14 +49,33 @@ class Origin(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What the documents say: the cluster, and its kube-proxies' configuration where it is among them."""
+    """What the documents say.
+
+    Parameters
+    ----------
+    cluster
+        The cluster.
+    proxy
+        The configuration of its kube-proxies, where it is among them.
+    passed
+        Pods that were not read: the Service under study does not select them.
+    """
 
     cluster: Cluster
     proxy: ProxyConfig | None = None
+    passed: int = 0
 
 
-def gather(origins: Iterable[Origin]) -> Known:
+def gather(origins: Iterable[Origin], service: str | None = None) -> Known:
     """Read Kubernetes objects; lists are looked into.
+
+    Parameters
+    ----------
+    origins
+        The documents.
+    service
+        ``NAMESPACE/NAME`` of the Service under study: pods behind it in the text that it does not select are
+        passed over, which in a large cluster are nearly all. None reads all pods.
 
     Raises
     ------
@@ -65,7 +84,7 @@ def gather(origins: Iterable[Origin]) -> Known:
     InputError
         A document cannot be used; located.
     """
-    gathering = _Gathering()
+    gathering = _Gathering(service)
     for origin in origins:
         for item in _flat(origin):
             gathering.add(item)
@@ -75,7 +94,11 @@ def gather(origins: Iterable[Origin]) -> Known:
 class _Gathering:
     """The documents read so far; kept of them are only Services that no API server has seen yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str | None) -> None:
+        namespace, _, name = (service or "").rpartition("/")
+        self._service = [namespace or "default", name]
+        self._selector: frozenset[tuple[str, str]] = frozenset()
+        self._passed = 0
         self._reader = Reader()
         self._new: list[Origin] = []
         self._refused: InputError | None = None
@@ -84,6 +107,9 @@ class _Gathering:
 
     def add(self, item: Origin) -> None:
         self._count += 1
+        if self._selector and item.document.get("kind") == "Pod" and not self._selects(item.document):
+            self._passed += 1
+            return
         is_new = _is_new(item.document)
         if is_new:
             self._new.append(item)
@@ -94,12 +120,27 @@ class _Gathering:
             if not is_new:
                 raise item.located(error) from None
             self._refused = self._refused or item.located(error)
+        if item.document.get("kind") == "Service":
+            self._look(item.document)
+
+    def _look(self, service: Any) -> None:
+        """Keep the selector of the Service under study."""
+        metadata = _mapping(service.get("metadata"))
+        if [metadata.get("namespace") or "default", metadata.get("name")] == self._service:
+            selector = _mapping(_mapping(service.get("spec")).get("selector"))
+            self._selector = frozenset((str(key), str(value)) for key, value in selector.items())
+
+    def _selects(self, pod: Any) -> bool:
+        metadata = _mapping(pod.get("metadata"))
+        labels = _mapping(metadata.get("labels"))
+        is_near = (metadata.get("namespace") or "default") == self._service[0]
+        return is_near and all(labels.get(key) == value for key, value in self._selector)
 
     def known(self) -> Known:
         _create(self._new)  # The API server's own words come first.
         if self._refused:
             raise self._refused
-        return Known(self._reader.cluster(), self._proxy)
+        return Known(self._reader.cluster(), self._proxy, self._passed)
 
     def _configures(self, item: Origin) -> bool:
         """Take over kube-proxy's configuration, if the document is one or holds one."""

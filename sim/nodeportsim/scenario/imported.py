@@ -6,6 +6,7 @@ pods' service time, the network, the profile. The file is an ordinary scenario; 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nodeportsim.errors import Location
-    from nodeportsim.kube.cluster import Cluster
     from nodeportsim.scenario.documents import Path
     from nodeportsim.scenario.gather import Known
 
-_WIDTH = 100
+_WIDTH, _MS = 100, 1e-3
+_QUANTITY = re.compile(r"([0-9.e-]+)(s|/s)")
 _SHOWN: dict[tuple[str, ...], str] = {  # What is written even where nothing tells it, and why it matters.
     ("cluster", "nodes"): "no Node is given",
     ("cluster", "cores"): "no Node tells its cores",
@@ -75,7 +76,7 @@ def imported(
     _validate(whole)
     comments = _sources(known, whole) | {path: f"assumed: {_SHOWN[path]}" for path in assumed}
     head = [
-        f"A scenario of a cluster: {_counted(known.cluster)}.",
+        f"A scenario of a cluster: {_counted(known)}.",
         'Made from these objects alone. What they do not say is marked "assumed": set it.',
         *remarks,
     ]
@@ -128,9 +129,22 @@ def _with_defaults(fields: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[s
             here[step] = dict(here.get(step) or {})
             here, there = here[step], there[step]
         if here.get(path[-1]) is None:
-            here[path[-1]] = there[path[-1]]
+            here[path[-1]] = _neat(there[path[-1]])
             added.append(path)
     return whole, added
+
+
+def _neat(value: Any) -> Any:
+    """Write a default as people do: 0.00025s is 250us, 200.0/s is 200/s."""
+    if isinstance(value, dict):
+        return {key: _neat(inner) for key, inner in value.items()}
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    number, unit = float(match[1]), match[2]
+    if unit == "/s" or number >= 1 or not number:
+        return f"{number:g}{unit}"
+    return f"{number * 1e3:g}ms" if number >= _MS else f"{number * 1e6:g}us"
 
 
 def _sources(known: Known, whole: dict[str, Any]) -> dict[tuple[str, ...], str]:
@@ -162,12 +176,13 @@ def _sources(known: Known, whole: dict[str, Any]) -> dict[tuple[str, ...], str]:
     return found
 
 
-def _counted(cluster: Cluster) -> str:
+def _counted(known: Known) -> str:
+    cluster = known.cluster
     counts = {
         "Nodes": len(cluster.nodes),
         "Services": len(cluster.services),
         "service ports with endpoints": cluster.counts.ports,
-        "Pods": len(cluster.pods),
+        "Pods": len(cluster.pods) + known.passed,
         "Deployments": len(cluster.deployments),
     }
     ignored = Counter(title.partition(" ")[0] for title in cluster.ignored)

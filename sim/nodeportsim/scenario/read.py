@@ -207,8 +207,8 @@ def objects(path: str | FilePath) -> Cluster | None:
     return gather(origins).cluster if origins else None
 
 
-def gather_files(paths: Sequence[str]) -> Known:
-    """Read Kubernetes objects from files of any size; ``-`` is standard input.
+def gather_files(paths: Sequence[str], service: str | None = None) -> Known:
+    """Read Kubernetes objects from files of any size; ``-`` is standard input (`gather`).
 
     Only these files are read: no cluster is asked, and no credentials are looked for.
 
@@ -218,7 +218,7 @@ def gather_files(paths: Sequence[str]) -> Known:
         A file cannot be read, or holds what cannot be used; located.
     """
     with _without_collector():
-        return gather(origin for path in paths for origin in _streamed(path))
+        return gather((origin for path in paths for origin in _streamed(path)), service)
 
 
 @contextmanager

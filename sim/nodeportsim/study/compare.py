@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 MEAN = "latency_s.mean"
+MOST = 50
+"""Variants of a comparison: every two of them are compared to find the best."""
 SHARED = ("seed", "replications", "uncertainty")
 """What variants must have in common to be pairs, of `run`."""
 KEPT = ("scenario", "scenario_sha256", "profile", "profile_sha256", "warmup_s")
@@ -168,6 +170,9 @@ def _assert_comparable(scenarios: Mapping[str, Scenario]) -> None:
             rule = "must be empty to be compared: each variant would stop at another number of replications"
             raise InputError(rule, field=f"run.precision of {name}")
     (first, one), *others = scenarios.items()
+    if len(scenarios) > MOST:
+        rule = f"asks for {len(scenarios)} variants, at most {MOST} are compared"
+        raise InputError(rule, field="--vary", hint="nodeportsim sweep goes through more of them")
     if not others:
         raise InputError("has one value: nothing to compare it with", field="--vary", got=first)
     seen = {one.model_copy(update={"name": "-"}).model_dump_json(): first}

@@ -35,10 +35,11 @@ Value = str | int | float | bool | None
 Method = Literal["grid", "zip", "lhs", "sobol"]
 METHODS: tuple[Method, ...] = get_args(Method)
 DRAWN = ("lhs", "sobol")
+_BELOW_ONE = 1.0 - 2.0**-53
 
 _STEPS = re.compile(r"(lin|log):(.*)")
 _RANGE = re.compile(r"(.+?)\.\.(.+)")
-_WORDS: dict[str, Value] = {"true": True, "false": False, "null": None}
+_WORDS: dict[str, Value] = {"true": True, "false": False}
 _OPEN, _CLOSE = "[{", "]}"
 
 
@@ -64,8 +65,14 @@ class Axis:
     range: Range | None = None
     is_text: bool = False
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """First and last of what it can be."""
+        return self.range.ends if self.range else (self.texts[0], self.texts[-1])
+
     def drawn(self, u: float) -> str:
-        """Give the value that a uniform draw from [0, 1) stands for."""
+        """Give the value that a uniform draw from [0, 1] stands for."""
+        u = min(u, _BELOW_ONE)
         return self.range.drawn(u) if self.range else self.texts[int(u * len(self.texts))]
 
 

@@ -56,7 +56,8 @@ def write_parquet(folder: Folder, table: str, metrics: Sequence[str]) -> Path:
 
     frame = pd.DataFrame(list(rows(folder, table, metrics)), columns=header(folder, table))
     for column in folder.manifest["columns"]:
-        if len({type(cell) for cell in frame[column]}) > 1:  # Words and numbers together have no type there.
+        words = [isinstance(cell, str) for cell in frame[column]]
+        if any(words) and not all(words):  # Words and numbers together have no type there.
             frame[column] = [None if cell is None else str(cell) for cell in frame[column]]
     with results_of(folder) as staging:
         try:

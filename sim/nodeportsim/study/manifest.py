@@ -11,9 +11,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nodeportsim.errors import InputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 NAME, SUMMARY = "manifest.json", "summary.json"
 _MOST_BYTES = 64 * 2**20  # Of a file that is parsed: a summary is some ten kB.
@@ -95,12 +98,18 @@ def stored(folder: Path) -> Stored:
         raise InputError("is not a folder", field=str(folder))
     manifest = _json(folder, NAME)
     if manifest is None and not (folder / SUMMARY).exists():
-        hint = "a folder of results holds summary.json: nodeportsim runs lists those under runs/"
+        hint = "runs are listed by: nodeportsim runs; a sweep is verified by its own command, given again"
         raise InputError("holds no results", field=str(folder), hint=hint)
     files = {} if manifest is None else manifest.get("files")
     if not isinstance(files, dict) or not all(_is_inside(name) for name in files):
         raise InputError("is damaged: files must map names to hashes", field=str(folder / NAME))
     return Stored(folder=folder, manifest=manifest)
+
+
+def csv_text(table: DataFrame) -> str:
+    """Write a table as it stands in a folder of results."""
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def _is_inside(name: str) -> bool:

@@ -99,7 +99,7 @@ def measured(task: Task) -> Record:
 
 
 def _measured(task: Task) -> Record:
-    runs = replicate(task.scenario, task.profile, engine=task.engine)
+    runs = replicate(task.scenario, task.profile, engine=task.engine, trace=0)
     counted_s = task.scenario.run.duration_s - runs.warmup_s
     observed, plain = (
         [observe(r, counted_s=counted_s) for r in part] for part in (runs.replications, runs.nominal)

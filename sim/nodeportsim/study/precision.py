@@ -45,10 +45,10 @@ class Watch:
         self._held = False
 
     def enough(self, own: Sequence[Replication], nominal: Sequence[Replication]) -> bool:
-        """Look: whether every width holds now and did so at the look before, or this is the last look."""
+        """Look: whether every width holds now and did so at the look before."""
         self.rows = reached(self.aims, own, nominal)
         holds = all(row["ok"] for row in self.rows)
-        done = len(own) == self.sizes[-1] or (holds and self._held)
+        done = holds and self._held
         self._held = holds
         return done
 

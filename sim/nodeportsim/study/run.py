@@ -163,18 +163,27 @@ def replicate(
     engine: Engine,
     jobs: int = 1,
     progress: Progress | None = None,
+    trace: int = TRACED,
 ) -> Runs:
-    """Run all replications of a scenario and check their books; arguments and errors as in `run`."""
+    """Run all replications of a scenario and check their books; arguments and errors as in `run`.
+
+    Parameters
+    ----------
+    trace
+        Requests of each replication that are kept one by one; none, where nobody asks for their routes.
+    """
     watch = Watch(scenario.run)
     assert_bounded(scenario, engine)
-    pilot, warmup_s, pilot_latency_s = _warm_up(scenario, engine, _tasks(scenario, profile, range(1))[0])
+    pilot, warmup_s, pilot_latency_s = _warm_up(
+        scenario, engine, _tasks(scenario, profile, range(1))[0], trace
+    )
     own: list[Replication] = []
     nominal: list[Replication] = []
     for size in watch.sizes:
         numbers = range(len(own), size)
         tasks = _tasks(scenario, profile, numbers)
         done: list[Replication] = []
-        for replication in _replications(scenario, engine, jobs, warmup_s, pilot, tasks):
+        for replication in _replications(scenario, engine, jobs, warmup_s, pilot, tasks, trace):
             assert_conserved(replication, scenario)
             done.append(replication)
             if progress:
@@ -200,7 +209,7 @@ def _tasks(scenario: Scenario, profile: Profile, numbers: range) -> list[Task]:
 
 
 def _warm_up(
-    scenario: Scenario, engine: Engine, first: Task
+    scenario: Scenario, engine: Engine, first: Task, trace: int
 ) -> tuple[Replication | None, float, tuple[float, ...]]:
     """Decide what to leave out as warm-up; give the pilot, where one ran and lost nothing, and its series.
 
@@ -213,7 +222,7 @@ def _warm_up(
     if scenario.run.warmup_s is not None or scenario.events:
         return None, scenario.run.warmup_s or 0.0, ()
     number, prices = first
-    pilot = simulate(scenario, number, engine=engine, profile=prices, warmup_s=0.0, trace=TRACED)
+    pilot = simulate(scenario, number, engine=engine, profile=prices, warmup_s=0.0, trace=trace)
     answered = pilot.timeline[:, SUCCEEDED]
     if not answered.all():
         return pilot, 0.0, ()
@@ -229,6 +238,7 @@ def _replications(
     warmup_s: float,
     pilot: Replication | None,
     tasks: Sequence[Task],
+    trace: int,
 ) -> Iterator[Replication]:
     """Simulate in order, one or several at a time; a pilot that fits is the first of them."""
     from nodeportsim.engine.simulate import simulate
@@ -238,7 +248,7 @@ def _replications(
     left = tasks[int(pilot is not None) :]
     if min(jobs, len(left)) <= 1:
         for number, prices in left:
-            yield simulate(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s, trace=TRACED)
+            yield simulate(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s, trace=trace)
         return
     from joblib import Parallel, delayed
 
@@ -246,7 +256,7 @@ def _replications(
     prefer = "threads" if engine == "compiled" else "processes"
     parallel = Parallel(n_jobs=jobs, prefer=prefer, return_as="generator", batch_size=1)
     yield from parallel(
-        delayed(simulate)(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s, trace=TRACED)
+        delayed(simulate)(scenario, number, engine=engine, profile=prices, warmup_s=warmup_s, trace=trace)
         for number, prices in left
     )
 

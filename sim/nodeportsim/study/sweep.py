@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -111,13 +112,17 @@ def designed(
         said yes.
     """
     base = read(())
-    if (count := size(axes, method, samples)) > MOST_POINTS and not yes:
-        rule = f"has {count:,} points; more than {MOST_POINTS:,} are only taken on with --yes"
-        hint = "fewer values, --method zip, or --method lhs --samples N cover the same space with less"
-        raise InputError(rule, field="the design", hint=hint)
+    _assert_few(size(axes, method, samples), yes=yes)
     design = {"method": method, "samples": samples, "vary": [axis.written for axis in axes]}
     found = points(axes, method=method, samples=samples, seed=base.run.seed)
     return Sweep(base=base, read=read, design=design, points=found)
+
+
+def _assert_few(count: int, *, yes: bool) -> None:
+    if count > MOST_POINTS and not yes:
+        rule = f"has {count:,} points; more than {MOST_POINTS:,} are only taken on with --yes"
+        hint = "fewer values, --method zip, or --method lhs --samples N cover the same space with less"
+        raise InputError(rule, field="the design", hint=hint)
 
 
 def of_experiment(name: str, sets: Sequence[str]) -> Sweep | None:
@@ -180,6 +185,7 @@ def run_sweep(
     KeyboardInterrupt
         With how to go on.
     """
+    _assert_few(len(sweep.points), yes=yes)
     wanted_measures(metrics)  # A misspelt one is worth knowing before the work.
     chosen = _estimated(sweep, engine, jobs, yes=yes or scheduler is not None)
     with claimed(path, sweep.manifest) as folder:
@@ -188,17 +194,26 @@ def run_sweep(
         if len(wanted) < total:
             notice(f"{total - len(wanted)} of {total} points are finished already")
         items = _items(sweep, wanted, chosen)
-        records = (
-            workers.local(items, jobs=min(jobs, max(len(wanted), 1)))
-            if scheduler is None
-            else workers.cluster(items, address=scheduler)
-        )
-        failed = _kept(folder, records if wanted else iter(()), total - len(wanted), progress)
+        records = _records(items, min(jobs, len(wanted)), scheduler, chosen)
+        failed = _kept(folder, records, total - len(wanted), progress)
         write_results(folder, metrics)
     if failed:
         reasons = "; ".join(dict.fromkeys(failed.values()))
         rule = f"{len(failed)} of {total} points could not be simulated ({reasons[:300]})"
         raise IncompleteError(f"{rule}; points.csv says which, and the same command tries them again")
+
+
+def _records(items: Iterator[Item], jobs: int, scheduler: str | None, engine: Engine) -> Iterator[Record]:
+    """Measure where it was asked for; no worker is started for nothing."""
+    from nodeportsim.engine.cache import is_warm
+
+    if jobs == 0:
+        return iter(())
+    if scheduler is not None:
+        return workers.cluster(items, address=scheduler)
+    # Whoever comes first compiles, and the others would do it at the same time.
+    alone = 1 if engine == "compiled" and not is_warm() else 0
+    return itertools.chain(map(workers.work, itertools.islice(items, alone)), workers.local(items, jobs=jobs))
 
 
 def _kept(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nodeportsim.errors import InputError
 from nodeportsim.metrics.versions import LEFT_OUT, differences
-from nodeportsim.study.manifest import Stored, stored
+from nodeportsim.study.manifest import Stored, csv_text, stored
 from nodeportsim.study.run import run
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def _run(found: Stored, engine: Engine | None, jobs: int, progress: Progress | N
     outcome = run(scenario, engine=engine, jobs=jobs, progress=progress)
     after = json.loads(json.dumps(outcome.summary))
     tables = _tables(found, outcome)
-    rows = differences(before, after)
+    same = before[LEFT_OUT].get("version") == after[LEFT_OUT].get("version")
+    rows = differences(before, after, added=same)
     return Verdict(
         folder=str(found.folder),
         answer="results differ" if rows or tables else "identical",
@@ -107,7 +108,7 @@ def _tables(found: Stored, outcome: Outcome) -> list[str]:
     differing = []
     for name, table in outcome.tables.items():
         text = found.text(f"{name}.csv")
-        if text is not None and text != table.to_csv(index=False, lineterminator="\n"):
+        if text is not None and text != csv_text(table):
             differing.append(name)
     return differing
 
@@ -122,7 +123,7 @@ def _experiment(found: Stored, engine: Engine | None, jobs: int, progress: Progr
     again = run_experiment(
         plan, home, replications=about.get("replications"), engine=engine, jobs=jobs, progress=progress
     )
-    same = found.text("table.csv") == again.table.to_csv(index=False, lineterminator="\n")
+    same = found.text("table.csv") == csv_text(again.table)
     return Verdict(
         folder=str(found.folder),
         answer="identical" if same else "results differ",
