@@ -73,9 +73,10 @@ def draw(table: DataFrame) -> Figure:
         ends += [(row["nodes"], row["pods"], _label(row), colour) for row in chosen.to_dict("records")]
     low, high = int(table["nodes"].min()), int(table["nodes"].max())
     axes.set(xlabel="nodes", ylabel="pods", xlim=(low - 0.5, high + 0.5 + 0.12 * (high - low + 1)))
-    axes.set_ylim(max(0, table["pods"].min() - 1), table["pods"].max() + 1)
     canvas.ticks(axes.xaxis, significant, range(low, high + 1, 1 + (high - low) // 20))
-    canvas.ticks(axes.yaxis, significant)
+    low, high = max(0, int(table["pods"].min()) - 1), int(table["pods"].max()) + 1
+    axes.set_ylim(low, high)
+    canvas.ticks(axes.yaxis, significant, range(low, high + 1, 1 + (high - low) // 10))
     if len(families) > 1:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     canvas.end_labels(axes, ends)
