@@ -123,6 +123,8 @@ def refuse(scenario: Scenario) -> None:
         "cluster.network.topology": cluster.network.topology == "flat",
         "cluster.network.jitter": cluster.network.jitter_s == 0,
         "cluster.network.loss": cluster.network.loss_ratio == 0,
+        "service.trafficDistribution": service.traffic_distribution is None,
+        "service.topologyMode": service.topology_mode == "Disabled",
         "service.sessionAffinity": service.session_affinity == "None",
         f"service.{'in' if inside else 'ex'}ternalTrafficPolicy": policy == "Cluster",
         "pods.serviceTime.dist": scenario.pods.service_time.dist in ("exponential", "constant"),
@@ -211,6 +213,10 @@ class Prepared:
             "fates": np.zeros((1, len(C.FATES)), np.int64),
             "standing": np.zeros(0, np.int64),
             "lasting": np.zeros(0, np.bool_),
+            "programming": np.zeros((0, 3), np.float64),
+            "newborns": np.zeros((0, 4), np.int64),
+            "pod_nodes": np.zeros(0, np.int64),
+            "node_zones": (),
         }
 
     def read(self) -> Replication:

@@ -119,7 +119,10 @@ def test_every_field_can_be_set_by_its_full_path(field: Any, data: st.DataObject
         (("nodes",), "did you mean cluster.nodes?"),
         (("min_sync_period",), "did you mean cluster.proxy.minSyncPeriod?"),
         (("service", "serviceTime"), "did you mean pods.serviceTime?"),
-        (("run", "xyz"), "known here: duration, replications, seed, warmup, drain, uncertainty"),
+        (
+            ("run", "xyz"),
+            "known here: duration, replications, seed, warmup, drain, precision, maxReplications, uncertainty",
+        ),
     ],
 )
 def test_an_unknown_field_gets_a_suggestion(path: tuple[str | int, ...], hint: str) -> None:

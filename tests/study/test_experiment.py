@@ -290,12 +290,17 @@ def test_conclusions_say_what_the_table_says(rows: list[tuple[float, Any, Any]],
 
 def test_our_experiments_are_usable_in_every_cell() -> None:
     assert experiments() == [
+        "affinity_sources",
         "capacity_sizing",
         "client_choice",
         "conntrack_wall",
+        "load_test",
+        "newborn_pods",
         "node_failure_retry",
         "proxy_mode_latency",
+        "proxy_mode_sync",
         "rolling_update",
+        "traffic_policy",
         "uneven_distribution",
     ]
     for name in experiments():
