@@ -87,7 +87,7 @@ def test_the_installed_command_answers_from_another_folder(installed: Path, tmp_
         cwd=tmp_path,
     ).stdout
     assert where.startswith(str(installed))
-    arguments = ["run", "--example", "node-failure", "--set", "run.duration=5s"]
+    arguments = ["run", "--example", "node-failure", "--set", "run.duration=5s", "--engine", "simpy"]
     command = [installed / "bin" / "python", "-m", "nodeportsim", *arguments, "--replications", "1"]
     table = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300)
     assert table.returncode == 0, table.stderr

@@ -15,6 +15,7 @@ loses all of it at every walk. ``cache="hot"`` and ``"cold"`` are the ends of an
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -223,14 +224,19 @@ def load_profile(name_or_path: str | Path) -> Profile:
             "must be a profile", field="profile", got=str(name_or_path), hint=f"there are: {', '.join(close)}"
         )
     try:
-        declared = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
-        return Profile.model_validate(_extended(declared))
+        return Profile.model_validate(_extended(_declared(path.read_text("utf-8"))))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be YAML", hint=str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(first["msg"].lower(), field=field, got=first["input"], hint=str(path)) from error
+
+
+@lru_cache(maxsize=8)
+def _declared(text: str) -> Any:
+    """Parse a profile's text, once: a study asks for the same one at every replication."""
+    return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def _extended(declared: Any) -> Any:
