@@ -23,7 +23,7 @@ test: $(READY)  ## all tests but the long ones
 	$(BIN)/python -m pytest -q -n auto -m 'not long and not soak'
 
 test-long: $(READY)  ## the long ones
-	$(BIN)/python -m pytest -q -n auto -m long
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m long
 
 soak: $(READY)  ## both schedulers on 20,000 random scenarios: an hour
 	$(BIN)/python -m pytest -q -n auto -m soak
