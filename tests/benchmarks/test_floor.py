@@ -106,7 +106,7 @@ def test_on_random_scenarios_of_its_model_the_floor_leaves_the_engines_trace(sce
     assert differences(scenario) == []
 
 
-@pytest.mark.long
+@pytest.mark.soak  # The sixty above are part of every run.
 @given(scenarios())
 @settings(max_examples=1000, suppress_health_check=list(HealthCheck))
 def test_on_a_thousand_random_scenarios_the_floor_leaves_the_engines_trace(scenario: Scenario) -> None:
