@@ -25,7 +25,7 @@ test: $(READY)  ## all tests but the long ones
 test-long: $(READY)  ## the long ones
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m long
 
-soak: $(READY)  ## both schedulers on 20,000 random scenarios: an hour
+soak: $(READY)  ## both schedulers on 20,000 random scenarios, a hundred kills of a sweep: an hour
 	$(BIN)/python -m pytest -q -n auto -m soak
 
 check: $(READY)  ## style and types

@@ -14,7 +14,7 @@ seconds. Runs are no longer than the scenario's own: `window_s`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nodeportsim.errors import InputError
@@ -237,11 +237,8 @@ def said(one: Judged, where: str) -> str:
 
 
 def profile_of(scenario: Scenario) -> Profile:
-    """Load a scenario's profile, once a process: a search asks for it at every design."""
-    return _loaded(scenario.cluster.profile)
-
-
-_loaded = cache(load_profile)
+    """Load a scenario's profile."""
+    return load_profile(scenario.cluster.profile)
 
 
 def replicate(scenario: Scenario, numbers: Sequence[int], bench: Bench) -> list[Replication]:
